@@ -1,0 +1,152 @@
+// Transport and Link: moving frames between two processes. This header is the contract; enough to write a transport
+// from. It knows no rank, no collective, no schedule: a transport sees processes, frames and bytes.
+//
+// A Transport is one way of reaching other processes (shared memory, TCP, a simulated network). A Link is one ordered
+// stream of frames to one other process on one lane (lane 0 always exists where there is a link at all; a transport may
+// offer more, over other connections or other NICs). A frame is a fixed header, opaque to the transport, and a payload.
+//
+// Rules
+//  - Threads: every call on a transport and its links is made under one lock of the caller's; transports start no
+//    thread of their own and never call back up. What happens is reported by poll(), as values.
+//  - Nothing blocks, except for a system call that returns at once. poll() reads no clock: `now` is handed in.
+//  - Frames of one link arrive exactly once, whole, in the order in which they were sent, or the link is closed.
+//  - Every send that was `pending` ends in exactly one `sent` event, or in the link's `closed` event, after which the
+//    payload is no longer read. Every delivery is released exactly once by the caller (also after `closed`).
+//  - A link ends by exactly one `closed` event; link->status() then says why, in a sentence that names the peer
+//    (host, pid, address) and the system's own words. The Link object stays valid until the caller destroys it by
+//    Transport::forget(link), or the transport goes.
+//  - A stranger (wrong secret, garbage, wrong version, wrong process id) is refused and logged; no event results.
+//  - If both processes connect to each other on one lane at the same time, exactly one link results on each side.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/base/clock.h"
+#include "src/base/ids.h"
+#include "src/base/status.h"
+
+namespace tutti {
+
+struct Header {
+  std::array<std::uint64_t, 6> words{};
+  bool operator==(const Header&) const = default;
+};
+
+// What a transport is able to do, and roughly how well; the planner's first estimate until it has measured.
+struct Capabilities {
+  std::string_view name;                // "shm", "tcp", ...
+  std::size_t frame_bytes_max = 0;      // the largest payload of one frame
+  std::size_t copied_bytes_max = 0;     // payloads up to this size are always `copied` when taken
+  std::uint32_t lanes_max = 1;          // how many lanes to one peer make sense
+  bool has_segment = false;             // Link::segment() gives memory shared with the peer (see below)
+  double bytes_per_second = 0;          // one lane, one direction
+  Nanoseconds latency{0};               // one small frame, one way
+};
+
+enum class SendState : std::uint8_t {
+  copied,   // taken, and the payload may be overwritten now; no event follows
+  pending,  // taken; the payload must stay as it is until the `sent` event with the cookie
+  again,    // not taken: the queue is full. Try again after a later poll
+  closed,   // not taken: the link is closed
+};
+
+enum class FetchState : std::uint8_t { done, pending, closed };
+
+class Link {
+ public:
+  virtual ~Link() = default;
+
+  virtual ProcessId peer() const = 0;
+  virtual std::uint32_t lane() const = 0;
+  virtual bool is_open() const = 0;       // connected and not closed
+  virtual const Status& status() const = 0;  // why it is closed; ok while it lives
+  virtual std::string describe() const = 0;  // "tcp node07:41200 -> node08:38112", for messages
+
+  // Sends one frame. Allowed from the `connected` event on. REQUIRES: bytes <= frame_bytes_max.
+  virtual SendState send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) = 0;
+
+  // Brings the payload of a delivery without `data` to `target` (all of its bytes). done: it is there. pending: a
+  // `fetched` event with the token follows; target must stay until then. Called at most once per delivery, and soon:
+  // the transport may stop receiving on this link until it is. closed: the payload is lost with the link.
+  virtual FetchState fetch(std::uint64_t token, std::byte* target) = 0;
+
+  // The caller no longer needs the delivery's data. Exactly once per delivery.
+  virtual void release(std::uint64_t token) = 0;
+
+  // Makes a peer that sleeps in wait look again, after something was written to a shared segment behind the
+  // transport's back (a board). Cheap when the peer is awake. Does nothing where there is no segment.
+  virtual void notify() {}
+
+  // The peer's shared segment as mapped here, or null (has_segment is false, or not open).
+  virtual std::byte* segment() { return nullptr; }
+
+  // Closes the link: frames not yet on their way are dropped; a `closed` event follows from poll() with this reason.
+  virtual void close(const Status& why) = 0;
+};
+
+enum class EventKind : std::uint8_t {
+  connected,  // the link is ready: one that connect() returned, or a new one that the peer opened
+  delivery,   // a frame has come
+  fetched,    // the fetch of `token` is done
+  sent,       // the payload of send `token` (its cookie) may be overwritten
+  closed,     // the link is closed; nothing else comes from it
+};
+
+struct Event {
+  EventKind kind = EventKind::closed;
+  // delivery: the data must be used (or copied away) and released before the next poll of this transport.
+  // Otherwise it may be held, within the transport's bounds: whoever holds much stops the sender.
+  bool transient = false;
+  Link* link = nullptr;
+  std::uint64_t token = 0;          // delivery, fetched: names the delivery. sent: the sender's cookie
+  Header header;                    // delivery
+  const std::byte* data = nullptr;  // delivery: the payload, readable until released; null: call fetch
+  std::size_t bytes = 0;            // delivery: payload length
+};
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  virtual const Capabilities& capabilities() const = 0;
+
+  // How others reach this process: opaque bytes for the rendezvous, at most 4 KiB.
+  virtual std::span<const std::byte> address() const = 0;
+
+  // Whether a process with this address can be reached from here; decided from facts in the two addresses. Bytes that
+  // are no address of this transport are not reachable, never an error.
+  virtual bool reaches(std::span<const std::byte> address) const = 0;
+
+  // The link to `peer` on `lane`: the one that exists, or a new one that starts to connect. A `connected` or `closed`
+  // event follows for a new one, at the latest at `deadline`. Fails at once where the address is not reachable or a
+  // resource has run out (names the limit, such as open files).
+  virtual Result<Link*> connect(const ProcessId& peer, std::span<const std::byte> address, std::uint32_t lane,
+                                Instant deadline) = 0;
+
+  // Destroys a closed link whose deliveries are all released.
+  virtual void forget(Link* link) = 0;
+
+  // Moves whatever can be moved and reports up to out.size() events. Never blocks.
+  virtual std::size_t poll(std::span<Event> out, Instant now) = 0;
+
+  // Sleeping. The caller sleeps on wait_descriptor() becoming readable (poll(2)), after prepare_wait() returned true
+  // and before finish_wait(). prepare_wait() returns false when poll() has something to do already. A transport with
+  // nothing to wait on returns -1.
+  virtual int wait_descriptor() const = 0;
+  virtual bool prepare_wait() = 0;
+  virtual void finish_wait() = 0;
+
+  // This process's own shared segment, for boards: memory that the peers see by Link::segment(). Null without
+  // has_segment. `segment_bytes` is its size; who uses which part is the caller's affair.
+  virtual std::byte* segment() { return nullptr; }
+  virtual std::size_t segment_bytes() const { return 0; }
+};
+
+}  // namespace tutti
