@@ -1,0 +1,202 @@
+#include "src/base/handshake.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "src/base/format.h"
+#include "src/base/random.h"
+
+namespace tutti {
+
+namespace {
+
+constexpr std::array<char, 8> kMagic = {'\x8e', 'T', 'U', 'T', 'T', 'I', '\r', '\n'};
+constexpr std::uint16_t kVersion = 1;
+constexpr std::size_t kHeaderBytes = 16;
+constexpr std::size_t kHelloBytes = kHeaderBytes + sizeof(Nonce);
+constexpr std::size_t kAnswerBytes = kHeaderBytes + sizeof(Nonce) + sizeof(Digest);
+constexpr std::size_t kProofBytes = kHeaderBytes + sizeof(Digest);
+constexpr std::string_view kLabel = "tutti handshake";
+
+template <typename T>
+void put_little_endian(std::vector<std::byte>& out, T value) {
+  for (std::size_t i = 0; i < sizeof(T); ++i) out.push_back(static_cast<std::byte>(value >> (8 * i)));
+}
+
+template <typename T>
+T get_little_endian(const std::byte* from) {
+  T value = 0;
+  for (std::size_t i = 0; i < sizeof(T); ++i) value = static_cast<T>(value | static_cast<T>(from[i]) << (8 * i));
+  return value;
+}
+
+}  // namespace
+
+Result<Nonce> new_nonce() {
+  Nonce nonce;
+  TUTTI_RETURN_IF_ERROR(secure_random(nonce));
+  return nonce;
+}
+
+Handshake::Handshake(Role role, const SecretKey& key, const Nonce& nonce, std::string peer)
+    : role_(role),
+      key_(key),
+      peer_(std::move(peer)),
+      state_(role == Role::client ? State::client_awaits_answer : State::server_awaits_hello) {
+  (role == Role::client ? client_nonce_ : server_nonce_) = nonce;
+  if (role == Role::client) {
+    put_header(Refusal::none);
+    put(client_nonce_);
+  }
+}
+
+std::size_t Handshake::wanted() const {
+  switch (state_) {
+    case State::server_awaits_hello:
+      return kHelloBytes - input_.size();
+    case State::client_awaits_answer:
+      return kAnswerBytes - input_.size();
+    case State::server_awaits_proof:
+      return kProofBytes - input_.size();
+    case State::done:
+    case State::failed:
+      return 0;
+  }
+  return 0;
+}
+
+std::size_t Handshake::feed(std::span<const std::byte> arrived) {
+  std::size_t used = 0;
+  while (used < arrived.size() && wanted() > 0) {
+    // The header is judged as soon as it is there: a refusal is shorter than the message it stands for, and a
+    // stranger is sent away at once.
+    const std::size_t until_header = input_.size() < kHeaderBytes ? kHeaderBytes - input_.size() : wanted();
+    const std::size_t take = std::min(until_header, arrived.size() - used);
+    input_.insert(input_.end(), arrived.begin() + static_cast<std::ptrdiff_t>(used),
+                  arrived.begin() + static_cast<std::ptrdiff_t>(used + take));
+    used += take;
+    if (input_.size() == kHeaderBytes && !check_header()) return used;
+    if (wanted() == 0) handle_message();
+  }
+  return used;
+}
+
+std::vector<std::byte> Handshake::take_output() { return std::exchange(output_, {}); }
+
+bool Handshake::check_header() {
+  if (std::memcmp(input_.data(), kMagic.data(), kMagic.size()) != 0) {
+    fail(Code::invalid,
+         format("{} does not speak Tutti's protocol; connection refused. Check that the address is that "
+                "of a process of this job",
+                peer_));
+    return false;
+  }
+  const auto version = get_little_endian<std::uint16_t>(&input_[8]);
+  const auto role = get_little_endian<std::uint16_t>(&input_[10]);
+  const auto refusal = get_little_endian<std::uint32_t>(&input_[12]);
+  if (role == static_cast<std::uint16_t>(role_)) {
+    fail(Code::invalid, format("{} sent back a message of our own role; connection refused", peer_));
+    return false;
+  }
+  if (version != kVersion) {
+    if (refusal == static_cast<std::uint32_t>(Refusal::none)) put_header(Refusal::version);
+    fail(Code::invalid,
+         format("{} speaks version {} of the handshake, this process version {}; connection refused. Run "
+                "the same Tutti everywhere",
+                peer_, version, kVersion));
+    return false;
+  }
+  if (refusal != static_cast<std::uint32_t>(Refusal::none)) {
+    fail(Code::invalid,
+         format("{} refused the connection: it {}", peer_,
+                refusal == static_cast<std::uint32_t>(Refusal::secret) ? "has another secret (TUTTI_SECRET)"
+                                                                       : "speaks another version of the handshake"));
+    return false;
+  }
+  return true;
+}
+
+void Handshake::handle_message() {
+  switch (state_) {
+    case State::server_awaits_hello:
+      return handle_hello();
+    case State::client_awaits_answer:
+      return handle_answer();
+    case State::server_awaits_proof:
+      return handle_proof();
+    case State::done:
+    case State::failed:
+      return;
+  }
+}
+
+void Handshake::handle_hello() {
+  std::memcpy(client_nonce_.data(), body().data(), client_nonce_.size());
+  const auto proof = proof_of(Role::server);
+  if (!proof) return fail(proof.status().code(), proof.status().text());
+  put_header(Refusal::none);
+  put(server_nonce_);
+  put(*proof);
+  input_.clear();
+  state_ = State::server_awaits_proof;
+}
+
+void Handshake::handle_answer() {
+  std::memcpy(server_nonce_.data(), body().data(), server_nonce_.size());
+  const auto expected = proof_of(Role::server);
+  const auto proof = proof_of(Role::client);
+  if (!expected || !proof) return fail(Code::system, (expected ? proof.status() : expected.status()).text());
+  if (server_nonce_ == client_nonce_ || !equal_in_constant_time(*expected, body().subspan(sizeof(Nonce)))) {
+    return fail_without_proof();
+  }
+  put_header(Refusal::none);
+  put(*proof);
+  input_.clear();
+  state_ = State::done;
+}
+
+void Handshake::handle_proof() {
+  const auto expected = proof_of(Role::client);
+  if (!expected) return fail(expected.status().code(), expected.status().text());
+  if (!equal_in_constant_time(*expected, body())) return fail_without_proof();
+  input_.clear();
+  state_ = State::done;
+}
+
+void Handshake::put_header(Refusal refusal) {
+  for (const char c : kMagic) output_.push_back(static_cast<std::byte>(c));
+  put_little_endian(output_, kVersion);
+  put_little_endian(output_, static_cast<std::uint16_t>(role_));
+  put_little_endian(output_, static_cast<std::uint32_t>(refusal));
+}
+
+void Handshake::put(std::span<const std::byte> bytes) { output_.insert(output_.end(), bytes.begin(), bytes.end()); }
+
+Result<Digest> Handshake::proof_of(Role prover) const {
+  std::vector<std::byte> text;
+  for (const char c : kLabel) text.push_back(static_cast<std::byte>(c));
+  put_little_endian(text, kVersion);
+  put_little_endian(text, static_cast<std::uint16_t>(prover));
+  text.insert(text.end(), client_nonce_.begin(), client_nonce_.end());
+  text.insert(text.end(), server_nonce_.begin(), server_nonce_.end());
+  return hmac_sha256(key_, text);
+}
+
+std::span<const std::byte> Handshake::body() const { return std::span(input_).subspan(kHeaderBytes); }
+
+void Handshake::fail(Code code, std::string text) {
+  status_ = Status(code, std::move(text));
+  state_ = State::failed;
+  input_.clear();
+}
+
+void Handshake::fail_without_proof() {
+  put_header(Refusal::secret);
+  fail(Code::invalid,
+       format(
+           "{} did not prove that it knows the secret (TUTTI_SECRET); connection refused. Give every process of the "
+           "job the same secret",
+           peer_));
+}
+
+}  // namespace tutti

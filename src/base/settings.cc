@@ -1,0 +1,345 @@
+#include "src/base/settings.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <optional>
+
+#include "src/base/format.h"
+
+namespace tutti {
+
+namespace {
+
+using S = Settings;
+
+// clang-format off
+constexpr Setting kTable[] = {
+    {"TUTTI_LOG", &S::log, "warn", "error|warn|info|debug|trace", "How much is written: lines of this level and of those before it.", "0.1"},
+    {"TUTTI_LOG_FILE", &S::log_file, "", "", "File that log lines are appended to; empty writes them to standard error.", "0.1"},
+    {"TUTTI_EVENTS", &S::events, "", "", "File that the same lines are appended to as JSON, one object a line; empty writes none.", "0.1"},
+    {"TUTTI_STORE", &S::store, "", "", "Address of the store at which processes meet: tcp://HOST:PORT or file:///DIRECTORY; empty takes it from the launcher.", "0.1"},
+    {"TUTTI_SECRET", &S::secret, "", "", "What every process of a job must know to be let in; use 32 random characters or more.", "0.1"},
+    {"TUTTI_SECRET_FILE", &S::secret_file, "", "", "File that holds the secret, readable by its owner alone; not together with TUTTI_SECRET.", "0.1"},
+    {"TUTTI_TIMEOUT", &S::timeout, "300s", "1ms..1000000s", "Deadline of every operation; what has not ended by then ends with an error that names who is missing.", "0.1"},
+    {"TUTTI_CONNECT_TIMEOUT", &S::connect_timeout, "60s", "1ms..1000000s", "Deadline for the creation of communicators and links.", "0.1"},
+    {"TUTTI_TRANSPORTS", &S::transports, "self,shm,tcp", "self|shm|tcp", "Transports that may be used, the preferred first.", "0.1"},
+    {"TUTTI_ALGORITHM", &S::algorithm, "", "", "Algorithms to use whatever the planner thinks, such as all_reduce=ring,all_gather=bruck; empty leaves it the choice.", "0.1"},
+    {"TUTTI_SEGMENT_BYTES", &S::segment_bytes, "0", "0..1G", "Size of the pieces in which large messages are streamed; 0 lets the planner decide.", "0.1"},
+    {"TUTTI_EAGER_BYTES", &S::eager_bytes, "16k", "0..1M", "Largest message that is sent before its receiver has asked for it.", "0.1"},
+    {"TUTTI_SHM_BOARD_BYTES", &S::shm_board_bytes, "8k", "0..1M", "Largest message that goes through the flat board that all processes of a host share.", "0.1"},
+    {"TUTTI_SHM_STAGING_BYTES", &S::shm_staging_bytes, "1M", "64k..1G", "Shared memory through which copies pass, for each direction of each pair of processes.", "0.1"},
+    {"TUTTI_SHM_COPY", &S::shm_copy, "auto", "auto|staging|cma", "How memory that its peers have not mapped is moved: through shared staging memory, by the kernel (cross-memory attach), or whichever is faster.", "0.1"},
+    {"TUTTI_TCP_CONNECTIONS", &S::tcp_connections, "0", "0..64", "Connections between two processes; 0 lets the planner decide.", "0.1"},
+    {"TUTTI_TCP_INTERFACES", &S::tcp_interfaces, "", "", "Network interfaces to use, such as eth0,eth1, or with ^ those to leave out, such as ^docker0; empty uses all.", "0.1"},
+    {"TUTTI_TCP_PORTS", &S::tcp_ports, "", "", "Ports to listen on, such as 40000-41000; empty takes any that is free.", "0.1"},
+    {"TUTTI_TCP_BUFFER_BYTES", &S::tcp_buffer_bytes, "0", "0..1G", "Size of the socket buffers; 0 leaves them to the system.", "0.1"},
+    {"TUTTI_SPIN", &S::spin, "20us", "0us..10s", "How long a waiting thread spins before it begins to yield its core.", "0.1"},
+    {"TUTTI_YIELD", &S::yield, "200us", "0us..10s", "How long it then yields before it sleeps.", "0.1"},
+    {"TUTTI_RECORDER", &S::recorder, "on", "on|off", "Whether the flight recorder keeps the last operations in a file that outlives the process.", "0.1"},
+    {"TUTTI_RECORDER_DIRECTORY", &S::recorder_directory, "", "", "Directory of the flight recorder's files; empty chooses one.", "0.1"},
+    {"TUTTI_RECORDER_ENTRIES", &S::recorder_entries, "4096", "64..16777216", "How many operations the flight recorder keeps.", "0.1"},
+    {"TUTTI_RANK", {}, "", "", "Launch: the number of this process, from 0; with TUTTI_SIZE it wins over every launcher's own variables.", "0.1"},
+    {"TUTTI_SIZE", {}, "", "", "Launch: the number of processes.", "0.1"},
+    {"TUTTI_LOCAL_RANK", {}, "", "", "Launch: the number of this process among those of its host.", "0.1"},
+    {"TUTTI_LOCAL_SIZE", {}, "", "", "Launch: the number of processes on this host.", "0.1"},
+    {"TUTTI_JOB", {}, "", "", "Launch: a name that all processes of one job share and no later job repeats.", "0.1"},
+};
+// clang-format on
+
+constexpr std::string_view kTestPrefix = "TUTTI_TEST_";  // the test suite's own switches
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  while (true) {
+    const auto end = text.find(separator);
+    parts.push_back(text.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
+
+// The whole text as a number without sign, blanks or leading plus; nothing on overflow.
+std::optional<std::uint64_t> parse_digits(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<std::uint64_t> scaled(std::string_view digits, std::uint64_t factor) {
+  const auto value = parse_digits(digits);
+  if (!value || *value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / factor) return {};
+  return *value * factor;
+}
+
+std::optional<std::uint64_t> parse_size(std::string_view text) {
+  if (text.empty()) return std::nullopt;
+  const std::string_view digits = text.substr(0, text.size() - 1);
+  switch (text.back()) {
+    case 'k':
+    case 'K':
+      return scaled(digits, 1ull << 10);
+    case 'm':
+    case 'M':
+      return scaled(digits, 1ull << 20);
+    case 'g':
+    case 'G':
+      return scaled(digits, 1ull << 30);
+    default:
+      return scaled(text, 1);
+  }
+}
+
+std::optional<Nanoseconds> parse_duration(std::string_view text) {
+  struct Unit {
+    std::string_view suffix;
+    std::uint64_t nanoseconds;
+  };
+  for (const Unit unit : {Unit{"us", 1'000}, Unit{"ms", 1'000'000}, Unit{"s", 1'000'000'000}}) {
+    if (!text.ends_with(unit.suffix)) continue;
+    const auto value = scaled(text.substr(0, text.size() - unit.suffix.size()), unit.nanoseconds);
+    if (value) return Nanoseconds(static_cast<std::int64_t>(*value));
+  }
+  return std::nullopt;
+}
+
+std::optional<std::int64_t> parse_integer(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::string words(std::string_view range) {
+  std::string text;
+  const auto choices = split(range, '|');
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    if (i > 0) text += i + 1 == choices.size() ? " or " : ", ";
+    text += choices[i];
+  }
+  return text;
+}
+
+Status bad_value(const Setting& row, std::string_view value, std::string_view expected) {
+  return {Code::invalid, format("{} is \"{}\"; expected {}", row.name, value, expected)};
+}
+
+// Parses `value` with `parse` and holds it against the row's LOW..HIGH.
+template <typename T, typename Parse>
+Status assign_ranged(const Setting& row, std::string_view value, Parse parse, std::string_view expected, T& field) {
+  const auto parsed = parse(value);
+  if (!parsed) return bad_value(row, value, expected);
+  if (const auto dots = row.range.find(".."); dots != std::string_view::npos) {
+    const std::string_view low = row.range.substr(0, dots);
+    const std::string_view high = row.range.substr(dots + 2);
+    if (*parsed < *parse(low) || *parsed > *parse(high)) {
+      return bad_value(row, value, format("a value from {} to {}", low, high));
+    }
+  }
+  field = *parsed;
+  return {};
+}
+
+// One overload for each type of field.
+class Assigner {
+ public:
+  Assigner(const Setting& row, std::string_view value) : row_(row), value_(value) {}
+
+  Status operator()(bool& field) const {
+    if (value_ != "on" && value_ != "off") return bad_value(row_, value_, "on or off");
+    field = value_ == "on";
+    return {};
+  }
+  Status operator()(std::int64_t& field) const {
+    return assign_ranged(row_, value_, parse_integer, "a whole number", field);
+  }
+  Status operator()(std::uint64_t& field) const {
+    return assign_ranged(row_, value_, parse_size, "bytes such as 65536, 64k or 4M", field);
+  }
+  Status operator()(Nanoseconds& field) const {
+    return assign_ranged(row_, value_, parse_duration, "a duration such as 20us, 5ms or 30s", field);
+  }
+  Status operator()(std::string& field) const {
+    field = value_;
+    return {};
+  }
+  Status operator()(LogLevel& field) const { return assign_choice(field); }
+  Status operator()(ShmCopy& field) const { return assign_choice(field); }
+
+  Status operator()(std::vector<std::string>& field) const {
+    std::vector<std::string> items;
+    if (value_.empty() && row_.default_text.empty()) {
+      field.clear();
+      return {};
+    }
+    const auto choices = split(row_.range, '|');
+    for (const std::string_view item : split(value_, ',')) {
+      if (item.empty()) return bad_value(row_, value_, "names separated by single commas");
+      if (!row_.range.empty() && std::find(choices.begin(), choices.end(), item) == choices.end()) {
+        return bad_value(row_, value_, format("a list of {} separated by commas", words(row_.range)));
+      }
+      if (std::find(items.begin(), items.end(), item) != items.end()) {
+        return bad_value(row_, value_, format("each name once, not {} twice", item));
+      }
+      items.emplace_back(item);
+    }
+    field = std::move(items);
+    return {};
+  }
+
+  Status operator()(PortRange& field) const {
+    if (value_.empty()) {
+      field = {};
+      return {};
+    }
+    const auto parts = split(value_, '-');
+    const auto first = parse_digits(parts.front());
+    const auto last = parse_digits(parts.back());
+    if (parts.size() > 2 || !first || !last || *first == 0 || *first > *last || *last > 65535) {
+      return bad_value(row_, value_, "ports such as 40000-41000");
+    }
+    field = {static_cast<std::uint16_t>(*first), static_cast<std::uint16_t>(*last)};
+    return {};
+  }
+
+ private:
+  template <typename Enum>
+  Status assign_choice(Enum& field) const {
+    const auto choices = split(row_.range, '|');
+    const auto found = std::find(choices.begin(), choices.end(), value_);
+    if (found == choices.end()) return bad_value(row_, value_, words(row_.range));
+    field = static_cast<Enum>(found - choices.begin());
+    return {};
+  }
+
+  const Setting& row_;
+  std::string_view value_;
+};
+
+Status assign(const Setting& row, std::string_view value, Settings& settings) {
+  return std::visit(
+      [&](auto member) -> Status {
+        if constexpr (std::is_same_v<decltype(member), std::monostate>) {
+          return {};
+        } else {
+          return Assigner(row, value)(settings.*member);
+        }
+      },
+      row.field);
+}
+
+std::optional<std::size_t> find_row(std::string_view name) {
+  for (std::size_t i = 0; i < std::size(kTable); ++i) {
+    if (kTable[i].name == name) return i;
+  }
+  return std::nullopt;
+}
+
+// Levenshtein's distance: insertions, deletions and replacements that turn one into the other.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+// "NAME is not a setting of Tutti 0.1; did you mean ...?"
+std::string unknown_name(std::string_view name) {
+  constexpr std::size_t kLongestCompared = 64;  // a longer name is no typing error, and the comparison is quadratic
+  constexpr std::size_t kFarthest = 4;
+  std::string text = format("{} is not a setting of Tutti {}", name.substr(0, 2 * kLongestCompared), TUTTI_SERIES);
+  if (name.size() > kLongestCompared) return text;
+  std::size_t best = kFarthest + 1;
+  std::string_view nearest;
+  for (const Setting& row : kTable) {
+    if (const std::size_t distance = edit_distance(name, row.name); distance < best) {
+      best = distance;
+      nearest = row.name;
+    }
+  }
+  if (!nearest.empty()) text += format("; did you mean {}?", nearest);
+  return text;
+}
+
+Status read_environment(const char* const* environment, Settings& settings) {
+  std::vector<bool> seen(std::size(kTable));
+  for (; environment && *environment; ++environment) {
+    const std::string_view entry = *environment;
+    const auto equals = entry.find('=');
+    if (!entry.starts_with("TUTTI_") || equals == std::string_view::npos) continue;
+    const std::string_view name = entry.substr(0, equals);
+    if (name.starts_with(kTestPrefix)) continue;
+    const auto index = find_row(name);
+    if (!index) {
+      const std::string text = unknown_name(name);
+      settings.warnings.push_back(text + (text.ends_with('?') ? " Ignored." : ". Ignored."));
+      continue;
+    }
+    if (seen[*index]) continue;  // as getenv: the first of equal names counts
+    seen[*index] = true;
+    TUTTI_RETURN_IF_ERROR(assign(kTable[*index], entry.substr(equals + 1), settings));
+    settings.origins[*index] = Origin::environment;
+  }
+  return {};
+}
+
+Status read_overrides(std::span<const std::string> overrides, Settings& settings) {
+  for (const std::string& entry : overrides) {
+    const auto equals = entry.find('=');
+    if (equals == std::string::npos) {
+      return {Code::invalid, format("option \"{}\" has no value; expected NAME=VALUE", entry)};
+    }
+    const std::string_view name = std::string_view(entry).substr(0, equals);
+    const auto index = find_row(name);
+    if (!index) return {Code::invalid, unknown_name(name)};
+    if (std::holds_alternative<std::monostate>(kTable[*index].field)) {
+      return {Code::invalid, format("{} belongs to the launch environment and cannot be given as an option", name)};
+    }
+    TUTTI_RETURN_IF_ERROR(assign(kTable[*index], std::string_view(entry).substr(equals + 1), settings));
+    settings.origins[*index] = Origin::option;
+  }
+  return {};
+}
+
+}  // namespace
+
+Settings::Settings() : origins(std::size(kTable), Origin::built_in) {
+  for (const Setting& row : kTable) {
+    if (const Status status = assign(row, row.default_text, *this); !status) {
+      throw std::logic_error("the table of settings has a bad default: " + status.text());
+    }
+  }
+}
+
+std::span<const Setting> settings_table() { return kTable; }
+
+Result<Settings> read_settings(const char* const* environment, std::span<const std::string> overrides) {
+  Settings settings;
+  TUTTI_RETURN_IF_ERROR(read_environment(environment, settings));
+  TUTTI_RETURN_IF_ERROR(read_overrides(overrides, settings));
+  if (!settings.secret.empty() && !settings.secret_file.empty()) {
+    return Status(Code::invalid, "TUTTI_SECRET and TUTTI_SECRET_FILE are both set; expected one of them");
+  }
+  return settings;
+}
+
+std::vector<std::string> split_overrides(std::string_view options) {
+  std::vector<std::string> parts;
+  for (std::string_view part : split(options, ';')) {
+    const auto first = part.find_first_not_of(" \t\n");
+    if (first == std::string_view::npos) continue;
+    parts.emplace_back(part.substr(first, part.find_last_not_of(" \t\n") - first + 1));
+  }
+  return parts;
+}
+
+}  // namespace tutti
