@@ -15,7 +15,8 @@ std::string format_bytes(std::uint64_t bytes) {
     ++unit;
   }
   const bool whole = value == static_cast<double>(static_cast<std::uint64_t>(value));
-  return whole ? fmt::format("{} {}", static_cast<std::uint64_t>(value), units[unit]) : fmt::format("{:.1f} {}", value, units[unit]);
+  return whole ? fmt::format("{} {}", static_cast<std::uint64_t>(value), units[unit])
+               : fmt::format("{:.1f} {}", value, units[unit]);
 }
 
 std::string format_duration(std::chrono::nanoseconds duration) {

@@ -32,11 +32,13 @@ struct HostId : Id128 {
 
 Result<ProcessId> new_process_id();
 Result<HostId> this_host_id();
-std::string host_name();                // gethostname, for messages
+std::string host_name();                 // gethostname, for messages
 std::string to_string(const Id128& id);  // 32 hex digits
 
 struct Id128Hash {
-  std::size_t operator()(const Id128& id) const { return static_cast<std::size_t>(id.high ^ (id.low * 0x9e3779b97f4a7c15ull)); }
+  std::size_t operator()(const Id128& id) const {
+    return static_cast<std::size_t>(id.high ^ (id.low * 0x9e3779b97f4a7c15ull));
+  }
 };
 
 }  // namespace tutti

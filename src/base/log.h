@@ -1,5 +1,5 @@
-// Log: where sentences for people go. A library neither prints nor exits by itself: whoever builds the process hands in
-// the sink (src/api installs one that obeys TUTTI_LOG and the caller's hook). Thread-safe where the sink is.
+// Log: where sentences for people go. A library neither prints nor exits by itself: whoever builds the process hands
+// in the sink (src/api installs one that obeys TUTTI_LOG and the caller's hook). Thread-safe where the sink is.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,6 @@
-// Random: a small, fast, seeded generator (xoshiro256**, Blackman and Vigna 2018, seeded by splitmix64). Deterministic
-// across platforms, so that a failing seed replays anywhere. Not for secrets: those come from secure_random.
+// Random: a small, fast, seeded generator (xoshiro256**, Blackman and Vigna 2018, seeded by splitmix64).
+// Deterministic across platforms, so that a failing seed replays anywhere. Not for secrets: those come from
+// secure_random.
 #pragma once
 
 #include <bit>

@@ -8,15 +8,24 @@ namespace tutti {
 
 std::string_view name(Code code) {
   switch (code) {
-    case Code::ok: return "OK";
-    case Code::again: return "AGAIN";
-    case Code::invalid: return "INVALID";
-    case Code::unsupported: return "UNSUPPORTED";
-    case Code::timeout: return "TIMEOUT";
-    case Code::peer_lost: return "PEER_LOST";
-    case Code::aborted: return "ABORTED";
-    case Code::system: return "SYSTEM";
-    case Code::internal: return "INTERNAL";
+    case Code::ok:
+      return "OK";
+    case Code::again:
+      return "AGAIN";
+    case Code::invalid:
+      return "INVALID";
+    case Code::unsupported:
+      return "UNSUPPORTED";
+    case Code::timeout:
+      return "TIMEOUT";
+    case Code::peer_lost:
+      return "PEER_LOST";
+    case Code::aborted:
+      return "ABORTED";
+    case Code::system:
+      return "SYSTEM";
+    case Code::internal:
+      return "INTERNAL";
   }
   return "INTERNAL";
 }
@@ -27,9 +36,8 @@ Status::Status(Code code, std::string text, int culprit) {
 
 Status Status::from_errno(int error, std::string_view context) {
   const char* symbol = strerrorname_np(error);
-  return {Code::system,
-          format("{}: {} ({}, {})", context, strerrordesc_np(error) ? strerrordesc_np(error) : "error", symbol ? symbol : "errno",
-                 error)};
+  return {Code::system, format("{}: {} ({}, {})", context, strerrordesc_np(error) ? strerrordesc_np(error) : "error",
+                               symbol ? symbol : "errno", error)};
 }
 
 const std::string& Status::text() const {

@@ -63,7 +63,7 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}  // NOLINT: a value is a result
+  Result(T value) : state_(std::move(value)) {}        // NOLINT: a value is a result
   Result(Status status) : state_(std::move(status)) {  // NOLINT: an error is a result
     if (std::get<Status>(state_).is_ok()) state_ = Status(Code::internal, "a Result was made from an ok Status");
   }
@@ -84,11 +84,11 @@ class [[nodiscard]] Result {
 };
 
 // Returns from the enclosing function when the expression is a Status that is not ok.
-#define TUTTI_RETURN_IF_ERROR(expression)                              \
-  do {                                                                 \
+#define TUTTI_RETURN_IF_ERROR(expression)                               \
+  do {                                                                  \
     if (::tutti::Status tutti_status_ = (expression); !tutti_status_) { \
-      return tutti_status_;                                            \
-    }                                                                  \
+      return tutti_status_;                                             \
+    }                                                                   \
   } while (false)
 
 }  // namespace tutti

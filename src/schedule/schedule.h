@@ -9,7 +9,8 @@
 //  - send: delivers `source` to every rank in its peer list (each counts as one message to that peer). Done when the
 //    source may be overwritten.
 //  - receive: writes the next message of its one peer to `target`.
-//  - reduce: target = fold of the operands, from left to right in the order listed, in one pass. An operand is a local
+//  - reduce: target = fold of the operands, from left to right in the order listed, in one pass. An operand is a
+//  local
 //    view or the next message of a peer. A local operand may be exactly the target. All operands are as long as the
 //    target. The order is part of the program because floating-point sums depend on it: a schedule in which two ranks
 //    compute the same result must fold in the same order on both.
@@ -26,9 +27,9 @@
 //   scatter                         input p blocks at the root, none elsewhere, output 1 block
 // Broadcast reads the input at the root only; reduce writes the output at the root only.
 // in_place (a rank's own affair): all_reduce, reduce, broadcast, all_to_all: input and output are the same memory.
-// all_gather and, at its root, gather: the input is output block `rank`. reduce_scatter and, at its root, scatter: the
-// output is input block `rank`. A program for an in-place call is right under that overlap.
-// Scratch block i has as many elements as the view scratch[i] (a view of input or output, or a part of one).
+// all_gather and, at its root, gather: the input is output block `rank`. reduce_scatter and, at its root, scatter:
+// the output is input block `rank`. A program for an in-place call is right under that overlap. Scratch block i has
+// as many elements as the view scratch[i] (a view of input or output, or a part of one).
 #pragma once
 
 #include <cstdint>
@@ -54,9 +55,9 @@ enum class Collective : std::uint8_t {
   scatter,
 };
 
-std::string_view name(Collective what);
-bool is_rooted(Collective what);     // reduce, broadcast, gather, scatter
-bool is_reduction(Collective what);  // all_reduce, reduce, reduce_scatter
+std::string_view name(Collective what);  // "all_reduce"
+bool is_rooted(Collective what);         // reduce, broadcast, gather, scatter
+bool is_reduction(Collective what);      // all_reduce, reduce, reduce_scatter
 
 // What one rank asks for, as far as a program depends on it.
 struct Call {
@@ -69,6 +70,9 @@ struct Call {
 };
 
 enum class StepKind : std::uint8_t { send, receive, reduce, copy };
+
+std::string_view name(StepKind kind);  // "send"
+std::string_view name(Buffer buffer);  // "input"
 
 struct Operand {
   static constexpr Rank kLocal = -1;
@@ -102,11 +106,15 @@ struct Program {
   std::vector<StepId> after;
   std::vector<View> scratch;
 
-  std::span<const Rank> peers_of(const Step& step) const { return {peers.data() + step.peers.begin, step.peers.count}; }
+  std::span<const Rank> peers_of(const Step& step) const {
+    return {peers.data() + step.peers.begin, step.peers.count};
+  }
   std::span<const Operand> operands_of(const Step& step) const {
     return {operands.data() + step.operands.begin, step.operands.count};
   }
-  std::span<const StepId> after_of(const Step& step) const { return {after.data() + step.after.begin, step.after.count}; }
+  std::span<const StepId> after_of(const Step& step) const {
+    return {after.data() + step.after.begin, step.after.count};
+  }
   bool operator==(const Program&) const = default;
 };
 

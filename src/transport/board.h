@@ -1,19 +1,23 @@
 // Board: a flat notice board for small messages among processes that see each other's shared segments. Every member
-// has a few cells in its own segment; it publishes by writing one cell and a sequence number, once for all readers, and
-// reads by looking at the others' cells. Nothing else moves, so a small all-reduce costs one store per rank and one
-// cache miss per peer.
+// has a few cells in its own segment; it publishes by writing one cell and a sequence number, once for all readers,
+// and reads by looking at the others' cells. Nothing else moves, so a small all-reduce costs one store per rank and
+// one cache miss per peer.
 //
 // Invariants
-//  - Publication s of a member goes to its cell s % kCells. A cell's sequence word is written last (release), so whoever
+//  - Publication s of a member goes to its cell s % kCells. A cell's sequence word is written last (release), so
+//  whoever
 //    reads the expected sequence (acquire) sees the whole payload.
-//  - A member's `consumed` word says: I have read all I need of every publication up to this one. A cell is overwritten
+//  - A member's `consumed` word says: I have read all I need of every publication up to this one. A cell is
+//  overwritten
 //    only when every member's consumed word has passed what it held. Members that only publish still advance it.
-//  - Sequences start at 1 and every member counts alike: publication numbers are the communicator's own count of board
-//    operations, whether or not a member publishes in each.
-// The memory comes zeroed from the transport's segment; this class does no system call and is as thread-safe as a plain
-// object: one thread at a time on each side.
+//  - Sequences start above 0, grow from publication to publication (gaps are fine), and mean the same on every
+//  member:
+//    they are the communicator's operation numbers. A member need not publish in each.
+// The memory comes zeroed from the transport's segment; this class does no system call and is as thread-safe as a
+// plain object: one thread at a time on each side.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -45,25 +49,32 @@ class Board {
 
   // `parts[m]` is member m's part as mapped here, member_bytes(capacity) long and aligned to kLine; `self` is ours.
   Board(std::vector<std::byte*> parts, std::uint32_t self, std::size_t capacity)
-      : parts_(std::move(parts)), seen_consumed_(parts_.size(), 0), self_(self), capacity_((capacity + kLine - 1) / kLine * kLine) {}
+      : parts_(std::move(parts)),
+        seen_consumed_(parts_.size(), 0),
+        self_(self),
+        capacity_((capacity + kLine - 1) / kLine * kLine) {}
 
   std::uint32_t members() const { return static_cast<std::uint32_t>(parts_.size()); }
   std::size_t capacity() const { return capacity_; }
 
   // Where the payload of our publication `sequence` goes, or null while somebody may still read what the cell holds.
   std::byte* begin(std::uint64_t sequence) {
-    if (sequence > kCells) {
-      const std::uint64_t held = sequence - kCells;
-      for (std::uint32_t m = 0; m < members(); ++m) {
-        if (seen_consumed_[m] >= held || m == self_) continue;
-        seen_consumed_[m] = consumed_word(m).load(std::memory_order_acquire);
-        if (seen_consumed_[m] < held) return nullptr;
-      }
-    }
-    return payload(self_, sequence);
+    return is_consumed(held_[sequence % kCells]) ? payload(self_, sequence) : nullptr;
   }
 
+  // Whether every other member has read all it needs of our publications up to this one.
+  bool is_consumed(std::uint64_t sequence) {
+    for (std::uint32_t m = 0; m < members(); ++m) {
+      if (seen_consumed_[m] >= sequence || m == self_) continue;
+      seen_consumed_[m] = consumed_word(m).load(std::memory_order_acquire);
+      if (seen_consumed_[m] < sequence) return false;
+    }
+    return true;
+  }
+
+  // REQUIRES: begin(sequence) gave memory, and `bytes` <= capacity() were written there.
   void publish(std::uint64_t sequence, const Header& header, std::uint32_t bytes) {
+    held_[sequence % kCells] = sequence;
     CellHead& cell = head(self_, sequence);
     cell.header = header;
     cell.bytes = bytes;
@@ -75,12 +86,15 @@ class Board {
     const CellHead& cell = head(member, sequence);
     return cell.sequence.load(std::memory_order_acquire) == sequence ? &cell : nullptr;
   }
-  const std::byte* payload_of(std::uint32_t member, std::uint64_t sequence) const { return payload(member, sequence); }
+  const std::byte* payload_of(std::uint32_t member, std::uint64_t sequence) const {
+    return payload(member, sequence);
+  }
 
   // We have read all we need of every publication up to and including `sequence`.
   void consume(std::uint64_t sequence) { consumed_word(self_).store(sequence, std::memory_order_release); }
 
-  // A member that has published `sequence` has consumed everything up to `consumed`: saves a look at its consumed word.
+  // A member that has published `sequence` has consumed everything up to `consumed`: saves a look at its consumed
+  // word.
   void note_consumed(std::uint32_t member, std::uint64_t consumed) {
     if (seen_consumed_[member] < consumed) seen_consumed_[member] = consumed;
   }
@@ -98,6 +112,7 @@ class Board {
 
   std::vector<std::byte*> parts_;
   std::vector<std::uint64_t> seen_consumed_;
+  std::array<std::uint64_t, kCells> held_{};  // what each of our cells holds
   std::uint32_t self_;
   std::size_t capacity_;
 };

@@ -2,8 +2,9 @@
 // from. It knows no rank, no collective, no schedule: a transport sees processes, frames and bytes.
 //
 // A Transport is one way of reaching other processes (shared memory, TCP, a simulated network). A Link is one ordered
-// stream of frames to one other process on one lane (lane 0 always exists where there is a link at all; a transport may
-// offer more, over other connections or other NICs). A frame is a fixed header, opaque to the transport, and a payload.
+// stream of frames to one other process on one lane (lane 0 always exists where there is a link at all; a transport
+// may offer more, over other connections or other NICs). A frame is a fixed header, opaque to the transport, and a
+// payload.
 //
 // Rules
 //  - Threads: every call on a transport and its links is made under one lock of the caller's; transports start no
@@ -41,13 +42,13 @@ struct Header {
 
 // What a transport is able to do, and roughly how well; the planner's first estimate until it has measured.
 struct Capabilities {
-  std::string_view name;                // "shm", "tcp", ...
-  std::size_t frame_bytes_max = 0;      // the largest payload of one frame
-  std::size_t copied_bytes_max = 0;     // payloads up to this size are always `copied` when taken
-  std::uint32_t lanes_max = 1;          // how many lanes to one peer make sense
-  bool has_segment = false;             // Link::segment() gives memory shared with the peer (see below)
-  double bytes_per_second = 0;          // one lane, one direction
-  Nanoseconds latency{0};               // one small frame, one way
+  std::string_view name;             // "shm", "tcp", ...
+  std::size_t frame_bytes_max = 0;   // the largest payload of one frame
+  std::size_t copied_bytes_max = 0;  // payloads up to this size are always `copied` when taken
+  std::uint32_t lanes_max = 1;       // how many lanes to one peer make sense
+  bool has_segment = false;          // Link::segment() gives memory shared with the peer (see below)
+  double bytes_per_second = 0;       // one lane, one direction
+  Nanoseconds latency{0};            // one small frame, one way
 };
 
 enum class SendState : std::uint8_t {
@@ -65,7 +66,7 @@ class Link {
 
   virtual ProcessId peer() const = 0;
   virtual std::uint32_t lane() const = 0;
-  virtual bool is_open() const = 0;       // connected and not closed
+  virtual bool is_open() const = 0;          // connected and not closed
   virtual const Status& status() const = 0;  // why it is closed; ok while it lives
   virtual std::string describe() const = 0;  // "tcp node07:41200 -> node08:38112", for messages
 
@@ -84,7 +85,11 @@ class Link {
   // transport's back (a board). Cheap when the peer is awake. Does nothing where there is no segment.
   virtual void notify() {}
 
-  // The peer's shared segment as mapped here, or null (has_segment is false, or not open).
+  // Whether everything that send() has taken has left this process, so that the process may end without losing it.
+  virtual bool is_drained() const { return true; }
+
+  // The peer's shared segment as mapped here, or null (has_segment is false, or never connected). The mapping stays
+  // as long as this object, also after the link is closed: what the peer wrote before it ended can still be read.
   virtual std::byte* segment() { return nullptr; }
 
   // Closes the link: frames not yet on their way are dropped; a `closed` event follows from poll() with this reason.
@@ -104,6 +109,8 @@ struct Event {
   // delivery: the data must be used (or copied away) and released before the next poll of this transport.
   // Otherwise it may be held, within the transport's bounds: whoever holds much stops the sender.
   bool transient = false;
+  // delivery: the data lies in the sender's own memory (shared with us): holding it keeps only that payload waiting.
+  bool in_place = false;
   Link* link = nullptr;
   std::uint64_t token = 0;          // delivery, fetched: names the delivery. sent: the sender's cookie
   Header header;                    // delivery
