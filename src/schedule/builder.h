@@ -30,8 +30,6 @@ struct Group {
 
 // Everybody in the call, beginning with `first` and going round: index 0 is rank `first`.
 Group everybody(const Call& call, Rank first = 0);
-// The same members in the opposite order; the ring through them runs the other way.
-Group reversed(const Group& group);
 
 // Operands of a reduce.
 inline Operand peer(Rank rank) { return {rank, {}}; }
