@@ -4,6 +4,12 @@
 
 #include "src/base/format.h"
 
+// The templates that {fmt}'s headers declare extern and its library would hold.
+namespace fmt::detail {
+template auto thousands_sep_impl(locale_ref) -> thousands_sep_result<char>;
+template auto decimal_point_impl(locale_ref) -> char;
+}  // namespace fmt::detail
+
 namespace tutti {
 
 std::string format_bytes(std::uint64_t bytes) {
