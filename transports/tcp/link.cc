@@ -1,0 +1,180 @@
+#include "transports/tcp/link.h"
+
+#include <algorithm>
+
+#include "src/base/format.h"
+
+namespace tutti::tcp {
+
+void Agenda::add(TcpLink& link) {
+  if (link.on_agenda_) return;
+  link.on_agenda_ = true;
+  links_.push_back(&link);
+}
+
+void Agenda::remove(TcpLink& link) {
+  if (!link.on_agenda_) return;
+  link.on_agenda_ = false;
+  std::erase(links_, &link);
+}
+
+std::size_t Agenda::collect(std::span<Event> out) {
+  std::size_t count = 0;
+  if (links_.size() > 1) std::rotate(links_.begin(), links_.begin() + 1, links_.end());
+  for (TcpLink* const link : links_) count += link->collect(out.subspan(count));
+  std::erase_if(links_, [](TcpLink* link) { return !(link->on_agenda_ = link->has_work()); });
+  return count;
+}
+
+TcpLink::TcpLink(Agenda& agenda, std::uint64_t serial, const ProcessId& peer, std::uint32_t lane, Names names)
+    : agenda_(agenda), serial_(serial), peer_(peer), lane_(lane), names_(std::move(names)) {}
+
+std::string TcpLink::describe() const {
+  if (remote_.port == 0) return format("tcp {} -> {}, lane {}", names_.local, names_.peer, lane_);
+  return format("tcp {} {} -> {} {}, lane {}", names_.local, to_string(local_), names_.peer, to_string(remote_),
+                lane_);
+}
+
+void TcpLink::open(Descriptor descriptor, const Endpoint& remote, const TcpOptions& options) {
+  descriptor_ = std::move(descriptor);
+  local_ = local_endpoint(descriptor_.get());
+  remote_ = remote;
+  sender_.emplace(options.copied_bytes_max);
+  receiver_.emplace(options.frame_bytes_max);
+  state_ = State::open;
+  owes_connected_ = true;
+  agenda_.add(*this);
+}
+
+SendState TcpLink::send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) {
+  if (state_ != State::open) return SendState::closed;
+  const SendState state = sender_->send(descriptor_.get(), header, payload, bytes, cookie);
+  if (!on_agenda_) agenda_.add(*this);
+  return state;
+}
+
+FetchState TcpLink::fetch(std::uint64_t token, std::byte* target) {
+  if (state_ != State::open) return FetchState::closed;
+  agenda_.add(*this);
+  const FetchState state = receiver_->fetch(descriptor_.get(), token, target);
+  is_parsed_ = state == FetchState::pending;  // then the buffer is empty, and the next poll may read at once
+  return state;
+}
+
+void TcpLink::release(std::uint64_t token) {
+  if (state_ != State::open || !receiver_->waits_for_fetch()) return;
+  receiver_->release(token);
+  is_parsed_ = false;
+  agenda_.add(*this);
+}
+
+bool TcpLink::is_drained() const {
+  if (state_ != State::open) return true;
+  return sender_->queued_bytes() == 0 && unacknowledged_bytes(descriptor_.get()) == 0;
+}
+
+void TcpLink::close(const Status& why) {
+  if (state_ == State::closed) return;
+  finish(why.is_ok() ? Status(Code::aborted, format("{} was closed by this process", describe())) : why);
+}
+
+void TcpLink::lose(Code code, std::string_view cause) {
+  if (state_ == State::closed) return;
+  std::string under_way;
+  if (state_ == State::open) {
+    under_way = format("; {} not sent and {} not acknowledged are lost", format_bytes(sender_->queued_bytes()),
+                       format_bytes(unacknowledged_bytes(descriptor_.get())));
+  }
+  finish(Status(code, format("{} is closed: {}{}", describe(), cause, under_way)));
+}
+
+void TcpLink::finish(Status why) {
+  status_ = std::move(why);
+  state_ = State::closed;
+  descriptor_.reset();
+  owes_closed_ = true;
+  agenda_.add(*this);
+}
+
+void TcpLink::on_ready(bool readable, bool writable) {
+  if (state_ != State::open) return;
+  if (readable) receiver_->mark_readable();
+  if (writable) sender_->unblock();
+  if (has_work()) agenda_.add(*this);
+}
+
+void TcpLink::check_silence(Nanoseconds limit, Instant now) {
+  if (state_ != State::open) return;
+  const Silence silence = measure_silence(descriptor_.get());
+  if (!silence.is_waiting || silence.since_answer < limit / 4) {
+    waiting_since_.reset();
+  } else if (!waiting_since_) {
+    waiting_since_ = now;  // the last answer may be old for want of a question
+  } else if (now - *waiting_since_ >= limit && silence.since_answer >= limit) {
+    lose(Code::peer_lost,
+         format("the host of {} has not answered for {}", names_.peer, format_duration(silence.since_answer)));
+  }
+}
+
+bool TcpLink::has_work() const {
+  if (owes_connected_ || owes_closed_) return true;
+  if (state_ != State::open) return false;
+  if (sender_->wants_flush() || sender_->has_sent() || sender_->wrote_this_turn()) return true;
+  return !is_parsed_ || (!receiver_->is_drained() && !receiver_->waits_for_fetch());
+}
+
+std::size_t TcpLink::collect(std::span<Event> out) {
+  std::size_t count = 0;
+  if (owes_connected_ && count < out.size()) {
+    out[count++] = make_event(EventKind::connected);
+    owes_connected_ = false;
+  }
+  if (state_ == State::open) {
+    sender_->flush(descriptor_.get());
+    while (count < out.size() && sender_->has_sent()) {
+      Event& event = out[count++] = make_event(EventKind::sent);
+      sender_->take_sent(event.token);
+    }
+    count += collect_received(out.subspan(count));
+  }
+  if (owes_closed_ && !owes_connected_ && count < out.size()) {
+    out[count++] = make_event(EventKind::closed);
+    owes_closed_ = false;
+  }
+  return count;
+}
+
+// What has come, then, if all of it was known before this poll began, one more read. The stream's end is the link's
+// only when everything before it has been handed out: also after a failed write the peer's last frames are read.
+std::size_t TcpLink::collect_received(std::span<Event> out) {
+  std::size_t count = 0;
+  if (is_parsed_ && (!receiver_->is_drained() || sender_->error() != 0)) receiver_->receive(descriptor_.get());
+  is_parsed_ = false;
+  while (count < out.size()) {
+    if (!receiver_->next(out[count])) {
+      is_parsed_ = true;
+      break;
+    }
+    out[count++].link = this;
+  }
+  if (!is_parsed_ || receiver_->waits_for_fetch()) return count;
+  if (!receiver_->fault().is_ok()) {
+    lose(receiver_->fault().code(), receiver_->fault().text());
+  } else if (receiver_->has_ended() && receiver_->error() != 0) {
+    lose(Code::peer_lost, describe_errno(receiver_->error()));
+  } else if (sender_->error() != 0 && (receiver_->has_ended() || receiver_->is_drained())) {
+    lose(Code::peer_lost, describe_errno(sender_->error()));
+  } else if (receiver_->has_ended()) {
+    lose(Code::peer_lost, format("{} ended the connection (end of stream)", names_.peer));
+  }
+  return count;
+}
+
+Event TcpLink::make_event(EventKind kind) {
+  Event event;
+  event.kind = kind;
+  event.link = this;
+  return event;
+}
+
+}  // namespace tutti::tcp

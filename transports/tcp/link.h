@@ -1,0 +1,101 @@
+// TcpLink: one lane to one process, over one connection. Connecting, then open, then closed, never back.
+//
+// It turns what its Sender and Receiver find into events when the transport collects them. A link that may have
+// something to collect is in the transport's Agenda; collect() is called for those only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/transport/transport.h"
+#include "transports/tcp/receiver.h"
+#include "transports/tcp/sender.h"
+#include "transports/tcp/socket.h"
+#include "transports/tcp/tcp.h"
+
+namespace tutti::tcp {
+
+class TcpLink;
+
+// The links that the next poll looks at, each once.
+class Agenda {
+ public:
+  void add(TcpLink& link);
+  void remove(TcpLink& link);
+  bool is_empty() const { return links_.empty(); }
+  // Collects events of each link in turn and keeps those with more to do; starts with another link each time.
+  std::size_t collect(std::span<Event> out);
+
+ private:
+  std::vector<TcpLink*> links_;
+  std::size_t first_ = 0;
+};
+
+class TcpLink final : public Link {
+ public:
+  struct Names {
+    std::string local;  // "node07 (pid 12)"
+    std::string peer;   // "node08 (pid 99)"
+  };
+
+  TcpLink(Agenda& agenda, std::uint64_t serial, const ProcessId& peer, std::uint32_t lane, Names names);
+
+  ProcessId peer() const override { return peer_; }
+  std::uint32_t lane() const override { return lane_; }
+  bool is_open() const override { return state_ == State::open; }
+  const Status& status() const override { return status_; }
+  std::string describe() const override;
+  SendState send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) override;
+  FetchState fetch(std::uint64_t token, std::byte* target) override;
+  void release(std::uint64_t token) override;
+  bool is_drained() const override;
+  void close(const Status& why) override;
+
+  // For the transport.
+  bool is_connecting() const { return state_ == State::connecting; }
+  bool is_closed() const { return state_ == State::closed; }
+  std::uint64_t serial() const { return serial_; }
+  int descriptor() const { return descriptor_.get(); }
+  // The connection is there and both sides have agreed on it. REQUIRES: is_connecting().
+  void open(Descriptor descriptor, const Endpoint& remote, const TcpOptions& options);
+  // Closes with a sentence: who, which addresses, `cause`, what was under way.
+  void lose(Code code, std::string_view cause);
+  // epoll says that the socket can be read, written, or both.
+  void on_ready(bool readable, bool writable);
+  // Loses the link if the peer's host has not answered for `limit`. Asked again after a fraction of it.
+  void check_silence(Nanoseconds limit, Instant now);
+  std::size_t collect(std::span<Event> out);
+  bool has_work() const;
+
+ private:
+  friend class Agenda;
+  enum class State : std::uint8_t { connecting, open, closed };
+
+  std::size_t collect_received(std::span<Event> out);
+  void finish(Status why);
+  Event make_event(EventKind kind);
+
+  Agenda& agenda_;
+  const std::uint64_t serial_;
+  const ProcessId peer_;
+  const std::uint32_t lane_;
+  const Names names_;
+  State state_ = State::connecting;
+  Status status_;
+  Descriptor descriptor_;
+  Endpoint local_;
+  Endpoint remote_;
+  std::optional<Sender> sender_;  // both from open() on, and kept when closed: data may still be in use
+  std::optional<Receiver> receiver_;
+  std::optional<Instant> waiting_since_;  // for an acknowledgement, as far as check_silence has seen
+  bool is_parsed_ = true;                 // the receiver has nothing more without another read
+  bool owes_connected_ = false;
+  bool owes_closed_ = false;
+  bool on_agenda_ = false;
+};
+
+}  // namespace tutti::tcp
