@@ -47,6 +47,25 @@ TEST_P(Conformance, ASegmentIsZeroAtFirstAndSeenByThePeer) {
   EXPECT_EQ(std::memcmp(seen, pattern.data(), bytes), 0);
 }
 
+TEST_P(Conformance, ASegmentStaysReadableAfterItsOwnerHasGone) {
+  Party& a = add();
+  Party& b = add();
+  if (!a.transport().capabilities().has_segment) GTEST_SKIP() << "no segment";
+  const auto joined = join(a, b);
+  ASSERT_NE(joined.second, nullptr);
+  const std::size_t bytes = a.transport().segment_bytes();
+  const auto pattern = stream_payload(1, 0, bytes);
+  std::memcpy(a.transport().segment(), pattern.data(), bytes);
+  const std::byte* const seen = joined.second->link->segment();
+
+  destroy(a);
+  ASSERT_TRUE(until([&] { return joined.second->closed; }, "the closed event"));
+
+  EXPECT_EQ(joined.second->link->segment(), seen);
+  EXPECT_EQ(std::memcmp(seen, pattern.data(), bytes), 0);
+  b.forget(*joined.second);
+}
+
 TEST_P(Conformance, ABoardWorksOverSegments) {
   if (!add().transport().capabilities().has_segment) GTEST_SKIP() << "no segment";
   constexpr std::size_t kCapacity = 500;

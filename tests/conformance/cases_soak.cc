@@ -48,7 +48,7 @@ void check_line(const Line& line, const std::unordered_map<std::uint64_t, std::u
 }  // namespace
 
 TEST_P(Conformance, SurvivesRandomTraffic) {
-  const std::uint64_t seeds = test_long() ? 30 : 1;
+  const std::uint64_t seeds = (test_long() ? 30 : 1) * (world_->has_virtual_clock() ? 4 : 1);
   const int steps = world_->has_virtual_clock() ? 20'000 : 8'000;
   for (std::uint64_t seed = test_seed(); seed < test_seed() + seeds && !HasFailure(); ++seed) {
     SCOPED_TRACE("TUTTI_TEST_SEED=" + std::to_string(seed));

@@ -1,0 +1,52 @@
+// The simulated network against the conformance suite: with and without segments, roomy and tight.
+#include "tests/conformance/conformance.h"
+#include "transports/sim/sim_network.h"
+#include "transports/sim/sim_transport.h"
+
+namespace tutti::conformance {
+
+namespace {
+
+class SimWorld final : public World {
+ public:
+  explicit SimWorld(const SimOptions& options) : network_(test_seed(), options) {}
+
+  std::unique_ptr<Transport> make(const ProcessId& id) override { return network_.attach(id); }
+  bool has_virtual_clock() const override { return true; }
+  Instant now() override { return network_.now(); }
+  void rest() override {
+    if (!network_.advance()) network_.advance_to(network_.now() + Nanoseconds(1'000'000));
+  }
+
+ private:
+  SimNetwork network_;
+};
+
+SimOptions with_segment() {
+  SimOptions options;
+  options.segment_bytes = 64 * 1024;
+  return options;
+}
+
+// Little room, refusals without a reason, nothing copied beyond the header, every frame to be fetched later.
+SimOptions tight() {
+  SimOptions options;
+  options.queue_frames = 3;
+  options.queue_bytes = 100'000;
+  options.again_probability = 0.2;
+  options.copied_bytes_max = 0;
+  options.no_data_probability = 1;
+  options.fetch_pending_probability = 1;
+  options.pending_probability = 1;
+  options.rendezvous_probability = 0.9;
+  options.lanes_max = 1;
+  return options;
+}
+
+}  // namespace
+
+}  // namespace tutti::conformance
+
+TUTTI_CONFORMANCE(Sim, std::make_unique<SimWorld>(SimOptions{}));
+TUTTI_CONFORMANCE(SimWithSegment, std::make_unique<SimWorld>(with_segment()));
+TUTTI_CONFORMANCE(SimTight, std::make_unique<SimWorld>(tight()));
