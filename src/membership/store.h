@@ -3,8 +3,8 @@
 //
 // Contract, kept by every implementation and tested by tests/membership/store_conformance.h:
 // - Each call is atomic; all processes see all calls in one order.
-// - Each call ends by its deadline, with TIMEOUT if it could not end otherwise. A call that may have taken effect and
-//   then lost its store ends with PEER_LOST: whether it did is open.
+// - Each call ends by its deadline, with TIMEOUT if it could not end otherwise, or with PEER_LOST when the store went
+//   away. Whether a change that ended so has taken effect is open.
 // - Keys are 1 to kKeyBytes bytes, values 0 to kValueBytes, of any content. What does not fit is INVALID.
 // - Thread-safe: a call that waits does not keep other threads from calling.
 // - Errors name the store's address and repeat the system's words.

@@ -1,0 +1,29 @@
+// From an address to a store.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "src/base/log.h"
+#include "src/membership/environment.h"
+#include "src/membership/store.h"
+#include "src/membership/tcp_store.h"
+
+namespace tutti {
+
+// "tcp://HOST:PORT" connects at its first call; "file:///DIRECTORY" is opened at once and kept.
+Result<std::unique_ptr<Store>> open_store(std::string_view address, std::string_view secret, Instant deadline);
+
+// The store of a job, with its server where this process hosts it. Other ranks lose the store when this is destroyed.
+struct JobStore {
+  std::unique_ptr<TcpStoreServer> server;
+  std::unique_ptr<Store> store;  // null when the job is one process
+};
+
+// Rank 0 of a tcp address listens on its port, on every address of its host; if that port is taken (a store that runs
+// already, of an earlier communicator or by itself), it joins as the others do, and the handshake tells whose it is.
+Result<JobStore> join_store(const LaunchEnvironment& launch, std::string_view secret, Instant deadline,
+                            const Log& log);
+
+}  // namespace tutti

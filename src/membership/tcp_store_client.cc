@@ -1,0 +1,228 @@
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
+#include "src/base/format.h"
+#include "src/base/handshake.h"
+#include "src/membership/store_errors.h"
+#include "src/membership/store_table.h"
+#include "src/membership/tcp_store.h"
+
+namespace tutti {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::string_view kScheme = "tcp://";
+constexpr Nanoseconds kGrace = 1s;  // beyond the deadline for the server's own answer that it has passed
+
+Instant with_grace(Instant deadline) { return deadline_after(deadline, kGrace); }
+
+// Whether the other end still holds an idle connection: nothing is expected on it, so anything to read is its end.
+bool usable(int fd) {
+  std::byte probe;
+  return recv(fd, &probe, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+Status lost(int error, std::string_view what) { return {Code::peer_lost, Status::from_errno(error, what).text()}; }
+
+Status send_all(int fd, std::string_view bytes, Instant deadline) {
+  while (!bytes.empty()) {
+    const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      if (!wait_ready(fd, POLLOUT, deadline)) {
+        return {Code::timeout, format("{} bytes of a request were not taken by the deadline", bytes.size())};
+      }
+    } else if (errno != EINTR) {
+      return lost(errno, "send a request");
+    }
+  }
+  return {};
+}
+
+Result<StoreReply> receive_reply(int fd, Instant deadline) {
+  FrameReader reader(kStoreReplyBytes);
+  std::vector<char> arrived(64 * 1024);
+  while (true) {
+    const auto frame = reader.next();
+    if (!frame) return frame.status();
+    if (*frame) return decode_reply(**frame);
+    const ssize_t got = recv(fd, arrived.data(), arrived.size(), 0);
+    if (got > 0) {
+      reader.feed({arrived.data(), static_cast<std::size_t>(got)});
+    } else if (got == 0) {
+      return Status(Code::peer_lost,
+                    "the connection was closed before the reply came. The process that hosts the store "
+                    "(rank 0 by default) has ended or refused the request");
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      if (!wait_ready(fd, POLLIN, deadline)) {
+        return Status(Code::timeout, "a request was not answered by the deadline");
+      }
+    } else if (errno != EINTR) {
+      return lost(errno, "receive a reply");
+    }
+  }
+}
+
+std::int64_t wait_until(Instant deadline) {
+  if (deadline == kNever) return -1;
+  return std::max<std::int64_t>(0, (deadline - monotonic_now()).count());
+}
+
+}  // namespace
+
+Result<SecretKey> tcp_store_key(std::string_view secret) { return derive_key(secret, "tutti store v1"); }
+
+Result<std::unique_ptr<TcpStore>> TcpStore::create(std::string_view address, std::string_view secret) {
+  if (!address.starts_with(kScheme)) {
+    return Status(Code::invalid, format("the address \"{}\" is malformed; expected tcp://HOST:PORT", address));
+  }
+  auto server = parse_host_port(address.substr(kScheme.size()), address);
+  if (!server) return server.status();
+  const auto key = tcp_store_key(secret);
+  if (!key) return key.status();
+  return std::unique_ptr<TcpStore>(new TcpStore(*std::move(server), *key));
+}
+
+std::string TcpStore::address() const { return std::string(kScheme) + to_string(server_); }
+
+Status TcpStore::set(std::string_view key, std::string_view value, Instant deadline) {
+  TUTTI_RETURN_IF_ERROR(at_store(*this, StoreTable::check_key(key)));
+  TUTTI_RETURN_IF_ERROR(at_store(*this, StoreTable::check_value(value)));
+  return call({.operation = StoreOperation::set, .key = std::string(key), .value = std::string(value)}, deadline)
+      .status();
+}
+
+Result<std::string> TcpStore::get(std::string_view key, Instant deadline) {
+  TUTTI_RETURN_IF_ERROR(at_store(*this, StoreTable::check_key(key)));
+  auto reply = call({.operation = StoreOperation::get, .key = std::string(key)}, deadline);
+  if (!reply) return reply.status();
+  if (reply->code != Code::ok) return at_store(*this, {reply->code, reply->text});
+  return std::move(reply->value).value_or("");
+}
+
+Result<Store::Swap> TcpStore::compare_and_swap(std::string_view key, std::optional<std::string_view> expected,
+                                               std::string_view desired, Instant deadline) {
+  TUTTI_RETURN_IF_ERROR(at_store(*this, StoreTable::check_key(key)));
+  TUTTI_RETURN_IF_ERROR(at_store(*this, StoreTable::check_value(desired)));
+  if (expected) TUTTI_RETURN_IF_ERROR(at_store(*this, StoreTable::check_value(*expected)));
+  StoreRequest request{
+      .operation = StoreOperation::compare_and_swap, .key = std::string(key), .value = std::string(desired)};
+  if (expected) request.expected = std::string(*expected);
+  auto reply = call(std::move(request), deadline);
+  if (!reply) return reply.status();
+  return Swap{reply->stored, std::move(reply->value)};
+}
+
+Result<std::int64_t> TcpStore::add(std::string_view key, std::int64_t delta, Instant deadline) {
+  TUTTI_RETURN_IF_ERROR(at_store(*this, StoreTable::check_key(key)));
+  const auto reply = call({.operation = StoreOperation::add, .key = std::string(key), .number = delta}, deadline);
+  if (!reply) return reply.status();
+  return reply->number;
+}
+
+Store::Gathered TcpStore::gather(std::string_view prefix, std::size_t count, Instant deadline) {
+  if (const Status status = StoreTable::check_prefix(prefix); !status) return {at_store(*this, status), {}};
+  auto reply = call(
+      {.operation = StoreOperation::gather, .key = std::string(prefix), .number = static_cast<std::int64_t>(count)},
+      deadline);
+  if (!reply) return {reply.status(), {}};
+  return {at_store(*this, {reply->code, reply->text}), std::move(reply->entries)};
+}
+
+Result<std::int64_t> TcpStore::remove(std::string_view prefix, Instant deadline) {
+  TUTTI_RETURN_IF_ERROR(at_store(*this, StoreTable::check_prefix(prefix)));
+  const auto reply = call({.operation = StoreOperation::remove, .key = std::string(prefix)}, deadline);
+  if (!reply) return reply.status();
+  return reply->number;
+}
+
+// A TIMEOUT of the server comes back as a reply, since it carries what a gather found; other errors as a status.
+Result<StoreReply> TcpStore::call(StoreRequest request, Instant deadline) {
+  auto fd = connection(deadline);
+  if (!fd) return fd.status();
+  request.wait_ns = wait_until(deadline);
+  const Instant hard_deadline = with_grace(deadline);
+  TUTTI_RETURN_IF_ERROR(at_store(*this, send_all(fd->get(), encode(request), hard_deadline)));
+  auto reply = receive_reply(fd->get(), hard_deadline);
+  if (!reply) return at_store(*this, reply.status());
+  {
+    const std::lock_guard lock(mutex_);
+    idle_.push_back(*std::move(fd));
+  }
+  if (reply->code != Code::ok && reply->code != Code::timeout) return at_store(*this, {reply->code, reply->text});
+  return reply;
+}
+
+Result<Descriptor> TcpStore::connection(Instant deadline) {
+  while (true) {
+    Descriptor fd;
+    {
+      const std::lock_guard lock(mutex_);
+      if (idle_.empty()) break;
+      fd = std::move(idle_.back());
+      idle_.pop_back();
+    }
+    if (usable(fd.get())) return fd;
+  }
+  return connect(deadline);
+}
+
+// Tries again, more and more slowly, for as long as the cause may pass.
+Result<Descriptor> TcpStore::connect(Instant deadline) const {
+  const Instant start = monotonic_now();
+  Nanoseconds pause = 5ms;
+  for (int tries = 1;; ++tries) {
+    auto fd = connect_once(server_, deadline);
+    Status cause = fd.status();
+    if (fd) {
+      cause = authenticate(fd->get(), deadline);
+      if (cause) return fd;
+    }
+    if (cause.code() != Code::again) return at_store(*this, cause);
+    const Instant now = monotonic_now();
+    if (now >= deadline) {
+      return at_store(
+          *this,
+          {Code::timeout, format("{}; {} {} in {}. Check that the process that hosts the store (rank 0 by default) "
+                                 "is started and that its port can be reached",
+                                 cause.text(), tries, tries == 1 ? "try" : "tries", format_duration(now - start))});
+    }
+    std::this_thread::sleep_for(std::min<Nanoseconds>(pause, deadline - now));
+    pause = std::min<Nanoseconds>(pause * 2, 250ms);
+  }
+}
+
+// AGAIN when the connection ended: the server may have been too busy, or be on its way down.
+Status TcpStore::authenticate(int fd, Instant deadline) const {
+  const auto nonce = new_nonce();
+  if (!nonce) return nonce.status();
+  Handshake handshake(Handshake::Role::client, key_, *nonce, "the store at " + to_string(server_));
+  while (true) {
+    const auto output = handshake.take_output();
+    const std::string_view bytes(reinterpret_cast<const char*>(output.data()), output.size());
+    const Status sent = send_all(fd, bytes, deadline);
+    if (handshake.failed()) return handshake.status();
+    if (!sent) return {Code::again, sent.text()};
+    if (handshake.done()) return {};
+    if (!wait_ready(fd, POLLIN, deadline)) {
+      return {Code::again, format("the store at {} took the connection but did not answer it", to_string(server_))};
+    }
+    std::array<std::byte, 128> arrived;
+    const ssize_t got = recv(fd, arrived.data(), std::min(arrived.size(), handshake.wanted()), 0);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (got == 0) return {Code::again, format("the store at {} closed the connection", to_string(server_))};
+    if (got < 0) return {Code::again, Status::from_errno(errno, "handshake").text()};
+    handshake.feed(std::span(arrived).first(static_cast<std::size_t>(got)));
+  }
+}
+
+}  // namespace tutti
