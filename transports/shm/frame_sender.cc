@@ -1,0 +1,159 @@
+#include "transports/shm/frame_sender.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+
+namespace tutti::shm {
+
+namespace {
+
+// The lowest run of `count` ones, or 64.
+std::uint64_t find_run(std::uint64_t free, std::uint64_t count) {
+  std::uint64_t run = free;
+  for (std::uint64_t have = 1; have < count;) {
+    const std::uint64_t shift = std::min(have, count - have);
+    run &= run >> shift;
+    have += shift;
+  }
+  return static_cast<std::uint64_t>(std::countr_zero(run));
+}
+
+std::uint64_t bits(std::uint64_t first, std::uint64_t count) {
+  return (count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1) << first;
+}
+
+}  // namespace
+
+FrameSender::FrameSender(Direction* shared, std::byte* staging, std::size_t staging_bytes)
+    : shared_(shared),
+      staging_(staging),
+      staging_slot_bytes_(staging_bytes / kStagingSlots),
+      free_staging_(~std::uint64_t{0}),
+      free_slots_(kSlots) {
+  for (std::uint64_t i = 0; i < kSlots; ++i) free_slot_stack_[i] = static_cast<std::uint16_t>(kSlots - 1 - i);
+}
+
+bool FrameSender::send_copied(const Header& header, const std::byte* payload, std::size_t bytes) {
+  if (!has_entry()) return false;
+  if (bytes <= kEntryPayloadBytes) {
+    std::uint64_t argument = 0;
+    if (bytes > 0) std::memcpy(&argument, payload, bytes);
+    publish(FrameKind::in_entry, argument, 0, header, bytes);
+    return true;
+  }
+  std::size_t offset = 0;
+  if (!reserve_inline(bytes, offset)) return false;
+  std::memcpy(shared_->inline_area + offset, payload, bytes);
+  publish(FrameKind::in_area, offset, 0, header, bytes);
+  return true;
+}
+
+FrameSender::Taken FrameSender::send_staged(const Header& header, const std::byte* payload, std::size_t bytes) {
+  if (free_slots_ == 0 || !has_entry()) return Taken::no_room;
+  const std::uint64_t count = std::max<std::uint64_t>(1, (bytes + staging_slot_bytes_ - 1) / staging_slot_bytes_);
+  const std::uint64_t first = find_run(free_staging_, count);
+  if (first == 64) return Taken::no_room;
+  const std::uint64_t slots = bits(first, count);
+  if ((provided_staging_ & slots) != slots && !provide_memory(slots, first, count)) return Taken::no_memory;
+  free_staging_ &= ~slots;
+  std::memcpy(staging_ + first * staging_slot_bytes_, payload, bytes);
+  const std::uint64_t slot = take_slot(
+      {Acknowledged::Kind::staged, static_cast<std::uint8_t>(first), static_cast<std::uint8_t>(count), 0, 0});
+  publish(FrameKind::staged, first, slot, header, bytes);
+  return Taken::yes;
+}
+
+bool FrameSender::send_referred(FrameKind kind, std::uint64_t argument, const Header& header, std::size_t bytes,
+                                std::uint64_t cookie, std::uint64_t region) {
+  if (free_slots_ == 0 || !has_entry()) return false;
+  publish(kind, argument, take_slot({Acknowledged::Kind::pending, 0, 0, cookie, region}), header, bytes);
+  return true;
+}
+
+FrameSender::Acknowledged FrameSender::next_acknowledgement() {
+  const std::uint64_t word = shared_->acknowledgements[acknowledged_ % kSlots].load(std::memory_order_seq_cst);
+  const std::uint64_t lap = (acknowledged_ / kSlots + 1) & 0xffffffff;
+  if (word >> 32 != lap) {
+    if (word >> 32 != ((lap - 1) & 0xffffffff)) violation_ = "an acknowledgement out of turn";
+    return {};
+  }
+  const std::uint64_t slot = word & 0xffffffff;
+  if (slot >= kSlots || outstanding_[slot].kind == Acknowledged::Kind::nothing) {
+    violation_ = "an acknowledgement of a frame that was not sent";
+    return {};
+  }
+  ++acknowledged_;
+  const Outstanding done = std::exchange(outstanding_[slot], {});
+  free_slot_stack_[free_slots_++] = static_cast<std::uint16_t>(slot);
+  if (done.kind == Acknowledged::Kind::staged) free_staging_ |= bits(done.first_staging_slot, done.staging_slots);
+  return {done.kind, done.cookie, done.region};
+}
+
+bool FrameSender::has_acknowledgement() const {
+  const std::uint64_t word = shared_->acknowledgements[acknowledged_ % kSlots].load(std::memory_order_seq_cst);
+  return word >> 32 == ((acknowledged_ / kSlots + 1) & 0xffffffff);
+}
+
+bool FrameSender::has_entry() {
+  if (position_ - consumed_ < kEntries) return true;
+  take_in_consumed();
+  return position_ - consumed_ < kEntries;
+}
+
+void FrameSender::take_in_consumed() {
+  const std::uint64_t consumed = shared_->consumed.load(std::memory_order_seq_cst);
+  if (consumed == consumed_) return;
+  if (consumed < consumed_ || consumed > position_) {
+    violation_ = "a count of consumed frames that is not possible";
+    return;
+  }
+  consumed_ = consumed;
+  inline_tail_ = inline_ends_[(consumed - 1) % kEntries];
+}
+
+// Whole lines, in one piece: what is left before the end of the area is skipped where it is too short.
+bool FrameSender::reserve_inline(std::size_t bytes, std::size_t& offset) {
+  const std::size_t need = (bytes + kLine - 1) / kLine * kLine;
+  const std::size_t at = inline_head_ % kInlineAreaBytes;
+  const std::size_t skip = at + need > kInlineAreaBytes ? kInlineAreaBytes - at : 0;
+  if (inline_head_ + skip + need - inline_tail_ > kInlineAreaBytes) {
+    take_in_consumed();
+    if (inline_head_ + skip + need - inline_tail_ > kInlineAreaBytes) return false;
+  }
+  offset = (at + skip) % kInlineAreaBytes;
+  inline_head_ += skip + need;
+  return true;
+}
+
+// Staging memory is asked for when it is first used. Asking for it in words turns a lack of memory into an error
+// instead of a SIGBUS; a kernel that does not know the question (before 5.14) gives the memory at the first touch.
+bool FrameSender::provide_memory(std::uint64_t slots, std::uint64_t first, std::uint64_t count) {
+  if (madvise(staging_ + first * staging_slot_bytes_, count * staging_slot_bytes_, MADV_POPULATE_WRITE) != 0 &&
+      errno != EINVAL && errno != ENOSYS) {
+    return false;
+  }
+  provided_staging_ |= slots;
+  return true;
+}
+
+std::uint64_t FrameSender::take_slot(const Outstanding& outstanding) {
+  const std::uint64_t slot = free_slot_stack_[--free_slots_];
+  outstanding_[slot] = outstanding;
+  return slot;
+}
+
+void FrameSender::publish(FrameKind kind, std::uint64_t argument, std::uint64_t slot, const Header& header,
+                          std::size_t bytes) {
+  Entry& entry = shared_->entries[position_ % kEntries];
+  entry.argument = argument;
+  entry.header = header;
+  inline_ends_[position_ % kEntries] = inline_head_;
+  // An exchange, because the caller then looks whether the receiver sleeps (see layout.h).
+  entry.state.exchange(pack_state(position_, kind, slot, bytes), std::memory_order_seq_cst);
+  ++position_;
+}
+
+}  // namespace tutti::shm
