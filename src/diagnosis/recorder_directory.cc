@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -94,6 +95,10 @@ RecorderDirectory::~RecorderDirectory() {
 }
 
 Result<int> RecorderDirectory::create(const std::string& name, std::uint64_t bytes) const {
+  rlimit limit;  // the system would answer a longer file with the signal SIGXFSZ
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < bytes) {
+    return Status::from_errno(EFBIG, format("reserve {} for {}", format_bytes(bytes), name));
+  }
   const int fd = openat(fd_, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) return Status::from_errno(errno, format("create {}", name));
   int error = flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
