@@ -84,20 +84,21 @@ std::size_t Handshake::feed(std::span<const std::byte> arrived) {
 std::vector<std::byte> Handshake::take_output() { return std::exchange(output_, {}); }
 
 bool Handshake::check_header() {
-  if (std::memcmp(input_.data(), kMagic.data(), kMagic.size()) != 0) {
+  const bool magic = std::memcmp(input_.data(), kMagic.data(), kMagic.size()) == 0;
+  const auto role = static_cast<Role>(get_little_endian<std::uint16_t>(&input_[10]));
+  if (!magic || (role != Role::client && role != Role::server)) {
     fail(Code::invalid,
          format("{} does not speak Tutti's protocol; connection refused. Check that the address is that "
                 "of a process of this job",
                 peer_));
     return false;
   }
-  const auto version = get_little_endian<std::uint16_t>(&input_[8]);
-  const auto role = get_little_endian<std::uint16_t>(&input_[10]);
-  const auto refusal = get_little_endian<std::uint32_t>(&input_[12]);
-  if (role == static_cast<std::uint16_t>(role_)) {
+  if (role == role_) {
     fail(Code::invalid, format("{} sent back a message of our own role; connection refused", peer_));
     return false;
   }
+  const auto version = get_little_endian<std::uint16_t>(&input_[8]);
+  const auto refusal = get_little_endian<std::uint32_t>(&input_[12]);
   if (version != kVersion) {
     if (refusal == static_cast<std::uint32_t>(Refusal::none)) put_header(Refusal::version);
     fail(Code::invalid,

@@ -144,7 +144,7 @@ std::string plain(std::string_view text) {
 // launcher's is taken together with when it started and with this boot of this host.
 std::string local_job(std::string_view name, std::string_view launcher_id, const LaunchFacts& facts) {
   std::string job = format("{}-{}-{}-{}", name, facts.host_id.substr(0, 8), facts.launcher_pid, facts.launcher_start);
-  if (!launcher_id.empty()) job += "-" + plain(launcher_id);
+  if (!launcher_id.empty()) job += format("-{}", plain(launcher_id));
   return job;
 }
 
