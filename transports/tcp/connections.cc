@@ -184,7 +184,7 @@ void TcpTransport::on_reply(std::uint64_t serial, Setup& setup, Instant now) {
     return drop(serial, format("process {} answered in its place", to_string(reply.from)), true, now);
   }
   Lane& lane = lanes_[key];
-  const bool is_ours = lane.dial && lane.dial->setup() == serial;
+  const bool is_ours = lane.dial && lane.dial->setup() == serial && lane.link->is_connecting();
   switch (reply.kind) {
     case Greeting::Kind::refuse:
       if (reply.reason != Greeting::Reason::not_now) {
@@ -257,7 +257,7 @@ void TcpTransport::drop(std::uint64_t serial, const std::string& cause, bool def
   }
   const LaneKey key{setup.target(), setup.lane()};
   Lane& lane = lanes_[key];
-  if (!lane.dial || lane.dial->setup() != serial) return;
+  if (!lane.dial || lane.dial->setup() != serial || lane.link->is_closed()) return;
   lane.dial->fail_try(cause, definitive, now);
   if (lane.dial->is_hopeless()) return give_up(key, lane, now);
   plan_timer(lane.dial->next_try());

@@ -1,5 +1,7 @@
 #include "transports/tcp/link.h"
 
+#include <sys/epoll.h>
+
 #include <algorithm>
 
 #include "src/base/format.h"
@@ -69,7 +71,8 @@ void TcpLink::release(std::uint64_t token) {
 }
 
 bool TcpLink::is_drained() const {
-  if (state_ != State::open) return true;
+  if (state_ != State::open || sender_->is_unused()) return true;
+  // Only what the peer's kernel has is safe: a process that ends with bytes unread makes its kernel drop the rest.
   return sender_->queued_bytes() == 0 && unacknowledged_bytes(descriptor_.get()) == 0;
 }
 
@@ -96,10 +99,11 @@ void TcpLink::finish(Status why) {
   agenda_.add(*this);
 }
 
-void TcpLink::on_ready(bool readable, bool writable) {
+void TcpLink::on_ready(std::uint32_t flags) {
   if (state_ != State::open) return;
-  if (readable) receiver_->mark_readable();
-  if (writable) sender_->unblock();
+  if ((flags & EPOLLIN) != 0) receiver_->mark_readable();
+  if ((flags & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) receiver_->mark_ending();
+  if ((flags & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) sender_->unblock();
   if (has_work()) agenda_.add(*this);
 }
 

@@ -64,8 +64,8 @@ class TcpLink final : public Link {
   void open(Descriptor descriptor, const Endpoint& remote, const TcpOptions& options);
   // Closes with a sentence: who, which addresses, `cause`, what was under way.
   void lose(Code code, std::string_view cause);
-  // epoll says that the socket can be read, written, or both.
-  void on_ready(bool readable, bool writable);
+  // epoll says these EPOLL... flags of the socket.
+  void on_ready(std::uint32_t flags);
   // Loses the link if the peer's host has not answered for `limit`. Asked again after a fraction of it.
   void check_silence(Nanoseconds limit, Instant now);
   std::size_t collect(std::span<Event> out);

@@ -143,7 +143,7 @@ FetchState Receiver::fetch(int fd, std::uint64_t token, std::byte* target) {
   target_ = target;
   phase_ = Phase::fetching;
   appetite_ = kLookaheadBytes;
-  if (large_filled_ < large_bytes_ && !ended_ && !drained_) {
+  if (large_filled_ < large_bytes_ && !ended_ && !is_drained()) {
     large_filled_ += read(fd, target + large_filled_, large_bytes_ - large_filled_, nullptr, 0);
   }
   if (large_filled_ < large_bytes_) return FetchState::pending;

@@ -30,8 +30,11 @@ class Receiver {
   void release(std::uint64_t token);
 
   // Whether the last read left the socket's buffer empty.
-  bool is_drained() const { return drained_; }
+  bool is_drained() const { return drained_ && !ending_; }
   void mark_readable() { drained_ = false; }
+  // The end of the stream is in the socket's buffer, perhaps behind data: a read that comes up short may hide it, and
+  // no new edge will tell.
+  void mark_ending() { ending_ = true; }
   bool waits_for_fetch() const { return phase_ == Phase::announced; }
   // No more bytes will come: the peer's end of the stream (errno 0) or an error.
   bool has_ended() const { return ended_; }
@@ -64,6 +67,7 @@ class Receiver {
   std::size_t large_bytes_ = 0;
   std::size_t large_filled_ = 0;
   bool drained_ = false;
+  bool ending_ = false;
   bool ended_ = false;
   int error_ = 0;
   Status fault_;

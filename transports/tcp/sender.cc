@@ -25,7 +25,7 @@ Sender::Sender(std::size_t copied_bytes_max)
 
 SendState Sender::send(int fd, const Header& header, const std::byte* payload, std::size_t bytes,
                        std::uint64_t cookie) {
-  if (error_ != 0) return SendState::closed;
+  if (error_ != 0) return SendState::again;  // the link closes as soon as what the peer has sent is read
   const bool copies = bytes <= copied_bytes_max_;
   const std::size_t to_stage = kFrameHeaderBytes + (copies ? bytes : 0);
   if (ring_bytes_ - staged_bytes_ < to_stage || (!copies && borrowed_ == kBorrowedMax)) return SendState::again;
@@ -50,7 +50,7 @@ SendState Sender::write_through(int fd, const std::byte* head, const std::byte* 
                                 std::uint64_t cookie) {
   iovec parts[2] = {{const_cast<std::byte*>(head), kFrameHeaderBytes}, {const_cast<std::byte*>(payload), bytes}};
   const std::size_t written = write(fd, parts, 2, kFrameHeaderBytes + bytes);
-  if (error_ != 0) return SendState::closed;
+  if (error_ != 0) return SendState::again;
   ++number_;
   wrote_this_turn_ = true;
   if (written == kFrameHeaderBytes + bytes) return SendState::copied;

@@ -41,6 +41,7 @@ class Sender {
   bool wrote_this_turn() const { return wrote_this_turn_; }
   int error() const { return error_; }  // errno of the write that ended the stream, or 0
   std::size_t queued_bytes() const { return queued_bytes_; }
+  bool is_unused() const { return number_ == 0; }
 
  private:
   struct Segment {

@@ -134,7 +134,6 @@ void TcpTransport::gather(Instant now) {
   epoll_event events[kEventsPerGather];
   const int count = epoll_wait(epoll_.get(), events, kEventsPerGather, 0);
   for (int i = 0; i < count; ++i) {
-    const std::uint32_t what = events[i].events;
     const std::uint64_t serial = events[i].data.u64 & ((std::uint64_t{1} << kSerialBits) - 1);
     switch (static_cast<Watched>(events[i].data.u64 >> kSerialBits)) {
       case Watched::listener:
@@ -146,10 +145,7 @@ void TcpTransport::gather(Instant now) {
         advance(serial, now);
         break;
       case Watched::link:
-        if (const auto found = links_.find(serial); found != links_.end()) {
-          const bool is_over = (what & (EPOLLERR | EPOLLHUP)) != 0;
-          found->second->on_ready(is_over || (what & (EPOLLIN | EPOLLRDHUP)) != 0, is_over || (what & EPOLLOUT) != 0);
-        }
+        if (const auto found = links_.find(serial); found != links_.end()) found->second->on_ready(events[i].events);
         break;
     }
   }
