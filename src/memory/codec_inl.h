@@ -188,18 +188,58 @@ struct Float8Codec {
   }
   template <class D>
   static HWY_INLINE hn::Vec<D> join(D d, const Parts<D>& parts) {
-    const FloatsOf<D> df;
-    const hn::RebindToSigned<FloatsOf<D>> di;
     const hn::Repartition<std::uint16_t, D> d16;
-    const hn::Half<decltype(d16)> half;
-    const auto lower = hn::Or(encode<Format>(df, parts.part[0]), hn::ShiftLeft<8>(encode<Format>(df, parts.part[2])));
-    const auto upper = hn::Or(encode<Format>(df, parts.part[1]), hn::ShiftLeft<8>(encode<Format>(df, parts.part[3])));
-    const auto lower16 = hn::DemoteTo(half, hn::BitCast(di, lower));
-    const auto upper16 = hn::DemoteTo(half, hn::BitCast(di, upper));
-    return hn::BitCast(d, hn::Combine(d16, upper16, lower16));
+    const auto even = from_float16(d16, demoted(d16, parts.part[0], parts.part[1]));
+    const auto odd = from_float16(d16, demoted(d16, parts.part[2], parts.part[3]));
+    return hn::BitCast(d, hn::Or(hn::ShiftRight<8>(even), odd));
   }
 
  private:
+  // To float16 codes, exactly, after rounding to this format's precision.
+  template <class D16, class VF>
+  static HWY_INLINE hn::Vec<D16> demoted(D16 d16, VF lower, VF upper) {
+    const FloatsOf<D16> df;
+    const hn::Half<D16> half;
+    const hn::Rebind<hwy::float16_t, FloatsOf<D16>> float16;
+    const auto lower16 = hn::BitCast(half, hn::DemoteTo(float16, rounded(df, lower)));
+    const auto upper16 = hn::BitCast(half, hn::DemoteTo(float16, rounded(df, upper)));
+    return hn::Combine(d16, upper16, lower16);
+  }
+
+  // Rounds by adding and subtracting a power of two whose last mantissa bit weighs as much as that of the result; for
+  // what is subnormal in the format, as the smallest normal's. Beyond the largest exponents E4M3 may become NaN
+  // early.
+  template <class DF, class VF>
+  static HWY_INLINE VF rounded(DF df, VF value) {
+    const hn::RebindToSigned<DF> di;
+    const auto exponent = hn::And(hn::BitCast(di, value), hn::Set(di, 0x7f800000));
+    auto clamped = hn::Max(exponent, hn::Set(di, static_cast<std::int32_t>(Format::kSmallestNormal)));
+    if constexpr (Format::kHasInfinity) {
+      clamped = hn::Min(clamped, hn::Set(di, static_cast<std::int32_t>(Format::kOverflowAsFloat)));
+    }
+    const auto power = hn::BitCast(df, hn::Add(clamped, hn::Set(di, Format::kShift << 23)));
+    const auto nearest = hn::Sub(hn::Add(hn::Abs(value), power), power);
+    const auto result = hn::CopySignToAbs(nearest, value);
+    return Format::kHasInfinity ? result : hn::Mul(result, hn::Set(df, 1.0f / 256));
+  }
+
+  // The code in the upper byte, the lower byte zero.
+  template <class D16, class V16>
+  static HWY_INLINE V16 from_float16(D16 d16, V16 half) {
+    const hn::RebindToSigned<D16> di;
+    const auto magnitude = hn::And(half, hn::Set(d16, 0x7fff));
+    if constexpr (Format::kHasInfinity) {
+      const auto is_nan = hn::RebindMask(d16, hn::Gt(hn::BitCast(di, magnitude), hn::Set(di, 0x7c00)));
+      return hn::IfThenElse(is_nan, hn::Set(d16, 0x7e00), half);
+    } else {
+      const auto overflow = hn::Set(d16, 0x3f80);  // the code 0x7f: NaN, and everything beyond
+      const auto clamped = hn::Min(magnitude, overflow);
+      const auto sign = hn::AndNot(hn::Set(d16, 0x7fff), half);
+      const auto code = hn::Or(sign, hn::ShiftLeft<1>(clamped));
+      return hn::IfThenElse(hn::Eq(clamped, overflow), hn::Set(d16, 0x7f00), code);
+    }
+  }
+
   // From the code in the upper byte.
   template <class D16, class V16>
   static HWY_INLINE V16 as_float16(D16 d16, V16 code) {

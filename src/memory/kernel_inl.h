@@ -136,29 +136,49 @@ HWY_INLINE void vectors(D d, const Job& job, std::size_t begin, std::size_t end,
   if (stop != end) store(d, tail, job.target + end - kVector);
 }
 
-// Copies fewer than 16 bytes.
-HWY_INLINE void copy_few(std::byte* target, const std::byte* source, std::size_t bytes) {
-  std::size_t at = 0;
-  if (bytes & 8) std::memcpy(target, source, 8), at = 8;
-  if (bytes & 4) std::memcpy(target + at, source + at, 4), at += 4;
-  if (bytes & 2) std::memcpy(target + at, source + at, 2), at += 2;
-  if (bytes & 1) target[at] = source[at];
+// One to eight bytes as the low bytes of a word, and back. Through a register, because a vector load from bytes that
+// were just stored piecemeal would wait for the stores.
+HWY_INLINE std::uint64_t load_word(const std::byte* from, std::size_t bytes) {
+  if (bytes >= 4) {
+    std::uint64_t word = 0;
+    if (bytes == 8) return std::memcpy(&word, from, 8), word;
+    std::uint32_t first, last;  // they may overlap
+    std::memcpy(&first, from, 4);
+    std::memcpy(&last, from + bytes - 4, 4);
+    return first | std::uint64_t{last} << (8 * (bytes - 4));
+  }
+  const auto first = std::to_integer<std::uint64_t>(from[0]);
+  const auto middle = std::to_integer<std::uint64_t>(from[bytes / 2]);
+  const auto last = std::to_integer<std::uint64_t>(from[bytes - 1]);
+  return first | middle << (8 * (bytes / 2)) | last << (8 * (bytes - 1));
 }
 
-// Fewer than 16 bytes, by way of a zero-padded vector.
+HWY_INLINE void store_word(std::byte* to, std::uint64_t word, std::size_t bytes) {
+  if (bytes == 8) {
+    std::memcpy(to, &word, 8);
+  } else if (bytes >= 4) {
+    const auto first = static_cast<std::uint32_t>(word);
+    const auto last = static_cast<std::uint32_t>(word >> (8 * (bytes - 4)));
+    std::memcpy(to, &first, 4);
+    std::memcpy(to + bytes - 4, &last, 4);
+  } else {
+    for (std::size_t i = 0; i < bytes; ++i) to[i] = static_cast<std::byte>(word >> (8 * i));
+  }
+}
+
+// Fewer than 16 bytes, in vectors of eight bytes.
 template <class K>
 HWY_INLINE void few(const Job& job, std::size_t begin, std::size_t end) {
-  const hn::CappedTag<typename K::Lane, 16 / sizeof(typename K::Lane)> d;
-  alignas(16) std::byte padded[16] = {};
-  copy_few(padded, job.sources[0] + begin, end - begin);
-  auto accumulator = K::open(d, load(d, padded));
-  for (std::size_t s = 1; s < job.source_count; ++s) {
-    alignas(16) std::byte next[16] = {};
-    copy_few(next, job.sources[s] + begin, end - begin);
-    K::fold(d, accumulator, load(d, next));
+  const hn::CappedTag<typename K::Lane, 8 / sizeof(typename K::Lane)> d;
+  const hn::CappedTag<std::uint64_t, 1> word;
+  for (; begin < end; begin += 8) {
+    const std::size_t bytes = std::min<std::size_t>(8, end - begin);
+    auto accumulator = K::open(d, hn::BitCast(d, hn::Set(word, load_word(job.sources[0] + begin, bytes))));
+    for (std::size_t s = 1; s < job.source_count; ++s) {
+      K::fold(d, accumulator, hn::BitCast(d, hn::Set(word, load_word(job.sources[s] + begin, bytes))));
+    }
+    store_word(job.target + begin, hn::GetLane(hn::BitCast(word, K::close(d, accumulator, job))), bytes);
   }
-  store(d, K::close(d, accumulator, job), padded);
-  copy_few(job.target + begin, padded, end - begin);
 }
 
 // The bytes [begin, end) of the job.
