@@ -19,9 +19,9 @@ class Dependencies {
  public:
   static constexpr std::uint32_t kMaxCells = 1u << 22;
 
-  // Whether end() leaves out the steps that another one in the list waits for. An executor that lets a step begin before
-  // its predecessors are wholly done (by segments) needs them all: waiting for a part of B is no reason to believe that
-  // all of what B waits for is done.
+  // Whether end() leaves out the steps that another one in the list waits for. An executor that lets a step begin
+  // before its predecessors are wholly done (by segments) needs them all: waiting for a part of B is no reason to
+  // believe that all of what B waits for is done.
   enum class Keep : std::uint8_t { shortest, all };
   explicit Dependencies(Keep keep = Keep::shortest) : keep_(keep) {}
 

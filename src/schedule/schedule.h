@@ -4,7 +4,8 @@
 // Meaning of a program
 //  - A step may run once every step in its `after` list is done; steps without a path between them may run in any
 //    order or at once. `after` lists name earlier steps only. The Builder infers them from overlapping views.
-//  - Nothing is written to input views, in place or not: an in-place program writes to the output. Two views are equally
+//  - Nothing is written to input views, in place or not: an in-place program writes to the output. Two views are
+//  equally
 //    long when they have the same number of blocks and cover the same part of them.
 //  - The n-th message that rank a sends to rank b matches the n-th message that b's program takes from a (by program
 //    order of the steps, and of the operands inside a reduce). There are no tags.
@@ -14,8 +15,8 @@
 //  - reduce: target = fold of the operands, from left to right in the order listed, in one pass. An operand is a
 //  local
 //    view or the next message of a peer. A local operand may be exactly the target. All operands are as long as the
-//    target. There are at least two. The order is part of the program because floating-point sums depend on it: a schedule in which two ranks
-//    compute the same result must fold in the same order on both.
+//    target. There are at least two. The order is part of the program because floating-point sums depend on it: a
+//    schedule in which two ranks compute the same result must fold in the same order on both.
 //  - copy: writes `source` to `target`. They may be the same memory exactly when there is something to finish.
 //  - finish on a reduce or copy: what is written is a final result, to which the operation's last act (average's
 //    division) is applied. Every final result is finished exactly once on its way to the outputs that show it.
