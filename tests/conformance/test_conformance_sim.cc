@@ -1,26 +1,9 @@
 // The simulated network against the conformance suite: with and without segments, roomy and tight.
-#include "tests/conformance/conformance.h"
-#include "transports/sim/sim_network.h"
-#include "transports/sim/sim_transport.h"
+#include "tests/conformance/sim_world.h"
 
 namespace tutti::conformance {
 
 namespace {
-
-class SimWorld final : public World {
- public:
-  explicit SimWorld(const SimOptions& options) : network_(test_seed(), options) {}
-
-  std::unique_ptr<Transport> make(const ProcessId& id) override { return network_.attach(id); }
-  bool has_virtual_clock() const override { return true; }
-  Instant now() override { return network_.now(); }
-  void rest() override {
-    if (!network_.advance()) network_.advance_to(network_.now() + Nanoseconds(1'000'000));
-  }
-
- private:
-  SimNetwork network_;
-};
 
 SimOptions with_segment() {
   SimOptions options;

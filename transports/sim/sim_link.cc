@@ -247,6 +247,7 @@ FetchState SimLink::fetch(std::uint64_t token, std::byte* target) {
   Delivery& delivery = deliveries_[token];
   if (network_.random_.chance(network_.options_.fetch_pending_probability)) {
     delivery.target = target;
+    ++fetches_under_way_;
     const Nanoseconds takes = path_.latency + time_for(delivery.frame.bytes, path_.bytes_per_second);
     network_.schedule(SimNetwork::Kind::fetched, network_.now_ + takes, self_, token, owner_, owner_);
     return FetchState::pending;
@@ -258,6 +259,7 @@ FetchState SimLink::fetch(std::uint64_t token, std::byte* target) {
 }
 
 void SimLink::fetched(std::uint64_t token) {
+  --fetches_under_way_;
   if (state_ == State::closed || closing_noted_) return;
   if (take_payload(deliveries_[token], deliveries_[token].target)) {
     transport().note(EventKind::fetched, *this, token);

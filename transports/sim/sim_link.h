@@ -114,6 +114,7 @@ class SimLink final : public Link {
   Instant last_arrival_{};  // nothing sent later arrives earlier
   std::vector<Delivery> deliveries_;
   std::vector<std::uint32_t> free_deliveries_;
+  std::size_t fetches_under_way_ = 0;  // a farewell waits for them
   std::shared_ptr<std::byte[]> segment_;
   std::byte* segment_start_ = nullptr;
 };

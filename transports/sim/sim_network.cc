@@ -265,7 +265,7 @@ void SimNetwork::happen(const Happening& happening) {
       }
       break;
     case Kind::farewell:
-      if (link->arrived_ < link->incoming_.size()) {
+      if (link->arrived_ < link->incoming_.size() || link->fetches_under_way_ > 0) {
         schedule(happening.kind, now_ + kALittle, happening.link, happening.token, happening.from, happening.to);
       } else if (link->state_ != SimLink::State::closed) {
         link->end_by(static_cast<End>(happening.token));
