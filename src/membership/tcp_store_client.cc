@@ -188,16 +188,18 @@ Result<Descriptor> TcpStore::connect(Instant deadline) const {
       if (cause) return fd;
     }
     if (cause.code() != Code::again) return at_store(*this, cause);
-    const Instant now = monotonic_now();
-    if (now >= deadline) {
+    // No try begins after the deadline: it would only hide the cause behind a timeout of our own making.
+    if (const Instant now = monotonic_now(); now < deadline) {
+      std::this_thread::sleep_for(std::min<Nanoseconds>(pause, deadline - now));
+      pause = std::min<Nanoseconds>(pause * 2, 250ms);
+    }
+    if (const Instant now = monotonic_now(); now >= deadline) {
       return at_store(
           *this,
           {Code::timeout, format("{}; {} {} in {}. Check that the process that hosts the store (rank 0 by default) "
                                  "is started and that its port can be reached",
                                  cause.text(), tries, tries == 1 ? "try" : "tries", format_duration(now - start))});
     }
-    std::this_thread::sleep_for(std::min<Nanoseconds>(pause, deadline - now));
-    pause = std::min<Nanoseconds>(pause * 2, 250ms);
   }
 }
 

@@ -1,0 +1,72 @@
+#include "tests/membership/store_sites.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "src/membership/file_store.h"
+#include "src/membership/memory_store.h"
+#include "src/membership/tcp_store.h"
+
+namespace tutti {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+class MemorySite final : public StoreSite {
+ public:
+  std::shared_ptr<Store> open() override { return store_; }
+
+ private:
+  std::shared_ptr<MemoryStore> store_ = std::make_shared<MemoryStore>();
+};
+
+class FileSite final : public StoreSite {
+ public:
+  ~FileSite() override { std::filesystem::remove_all(directory_); }
+  std::shared_ptr<Store> open() override {
+    auto store = FileStore::open(directory_, FileStore::Lifetime::kept, later());
+    EXPECT_TRUE(store.is_ok()) << store.status().text();
+    return std::move(*store);
+  }
+
+ private:
+  const std::string directory_ = make_directory();
+};
+
+class TcpSite final : public StoreSite {
+ public:
+  TcpSite() {
+    TcpStoreServer::Options options;
+    options.host = "127.0.0.1";
+    options.secret = "secret";
+    auto server = TcpStoreServer::start(options, Log());
+    EXPECT_TRUE(server.is_ok()) << server.status().text();
+    server_ = std::move(*server);
+  }
+  std::shared_ptr<Store> open() override {
+    auto store = TcpStore::create(server_->address("127.0.0.1"), "secret");
+    EXPECT_TRUE(store.is_ok()) << store.status().text();
+    return std::move(*store);
+  }
+
+ private:
+  std::unique_ptr<TcpStoreServer> server_;
+};
+
+}  // namespace
+
+std::unique_ptr<StoreSite> make_memory_site() { return std::make_unique<MemorySite>(); }
+std::unique_ptr<StoreSite> make_file_site() { return std::make_unique<FileSite>(); }
+std::unique_ptr<StoreSite> make_tcp_site() { return std::make_unique<TcpSite>(); }
+
+std::string make_directory() {
+  std::string path = testing::TempDir() + "tutti_store_XXXXXX";
+  EXPECT_NE(mkdtemp(path.data()), nullptr);
+  return path;
+}
+
+Instant soon() { return deadline_after(monotonic_now(), 100ms); }
+Instant later() { return deadline_after(monotonic_now(), 60s); }
+
+}  // namespace tutti

@@ -1,0 +1,37 @@
+// Places to test stores at: each site is one shared store, and gives out handles on it as different processes would
+// have them.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "src/membership/store.h"
+
+namespace tutti {
+
+class StoreSite {
+ public:
+  virtual ~StoreSite() = default;
+  virtual std::shared_ptr<Store> open() = 0;
+};
+
+struct SiteKind {
+  std::string name;
+  std::unique_ptr<StoreSite> (*make)();
+};
+
+std::unique_ptr<StoreSite> make_memory_site();
+std::unique_ptr<StoreSite> make_file_site();
+std::unique_ptr<StoreSite> make_tcp_site();
+
+inline const SiteKind kSiteKinds[] = {{"memory", make_memory_site}, {"file", make_file_site}, {"tcp", make_tcp_site}};
+
+inline std::string site_name(const testing::TestParamInfo<SiteKind>& info) { return info.param.name; }
+
+std::string make_directory();  // fresh, for one test
+Instant soon();                // a deadline that passes at once for a person, but not for a loaded machine
+Instant later();               // one that only a test that hangs reaches
+
+}  // namespace tutti
