@@ -104,9 +104,11 @@ void StoreService::answer(Client client, const StoreReply& reply) {
 }
 
 void StoreService::answer_waiters(const std::string& key, bool inserted) {
+  const std::string* const value = table_.find(key);
+  if (!value) return;  // a compare_and_swap that expected a value where there is none
   if (const auto found = getters_.find(key); found != getters_.end()) {
     const std::set<Client> waiters = found->second;
-    const auto frame = std::make_shared<const std::string>(encode(StoreReply{.value = *table_.find(key)}));
+    const auto frame = std::make_shared<const std::string>(encode(StoreReply{.value = *value}));
     for (const Client client : waiters) {
       forget(client);
       answers_.push_back({client, frame});

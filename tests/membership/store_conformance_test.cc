@@ -61,6 +61,13 @@ TEST_P(StoreConformance, CompareAndSwapNeedsTheExpectedValue) {
   EXPECT_EQ(*here_->get("key", later()), "y");
 }
 
+TEST_P(StoreConformance, ASwapThatDoesNotHappenWakesNobody) {
+  std::thread waiter([&] { EXPECT_EQ(*here_->get("key", later()), "set"); });
+  for (int i = 0; i < 50; ++i) EXPECT_FALSE(there_->compare_and_swap("key", "x", "y", later())->stored);
+  ASSERT_TRUE(there_->set("key", "set", later()).is_ok());
+  waiter.join();
+}
+
 TEST_P(StoreConformance, OfManyConcurrentSwapsOneWinsEachRound) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 20;
