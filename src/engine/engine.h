@@ -1,0 +1,210 @@
+// Engine: all communication of one process, as a state machine. It owns the transports and the peers, is told what
+// the caller wants (create, start, abort, destroy) and does what can be done in progress(now). It starts no thread,
+// takes no lock, reads no clock: whoever owns it calls from one thread at a time. So a whole cluster can run in one
+// test.
+//
+// Failure. What goes wrong with one operation (a lost peer, a deadline, a mismatch, an abort) makes its communicator
+// wrong: all its operations end with that status, and every member that can be reached is told, so that all name the
+// same culprit. The caller's memory is let go of before an operation is complete, at the latest when its channels are
+// closed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "src/base/log.h"
+#include "src/diagnosis/recorder.h"
+#include "src/engine/communicator.h"
+#include "src/engine/operation.h"
+#include "src/engine/wire.h"
+#include "src/transport/transport.h"
+
+namespace tutti {
+
+struct EngineOptions {
+  ProcessId process;
+  HostId host;
+  std::uint32_t pid = 0;
+  std::uint32_t cores = 1;
+  std::string host_name;
+  Nanoseconds connect_timeout = std::chrono::seconds(60);
+  std::span<const Algorithm> algorithms;
+  Log log;
+};
+
+// One rank of a communicator to be.
+struct MemberSpec {
+  ProcessAddress address;
+  std::uint64_t board_offset = kNoBoard;
+};
+
+struct CommunicatorSpec {
+  std::uint64_t id = 0;
+  std::string name;
+  Rank rank = 0;
+  std::vector<MemberSpec> members;
+  Nanoseconds timeout{-1};  // of operations that do not say
+  std::uint64_t eager_bytes = 16 << 10;
+  std::uint64_t board_bytes = 8 << 10;
+  std::uint32_t segment_bytes = 0;
+  std::string algorithm;  // the setting TUTTI_ALGORITHM
+};
+
+class Engine {
+ public:
+  // Transports in order of preference. `recorder` outlives the engine.
+  Engine(EngineOptions options, std::vector<std::unique_ptr<Transport>> transports, Recorder& recorder);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const ProcessAddress& address() const { return address_; }
+
+  // Room for one member's part of a board in this process's segment; kNoBoard when there is none left.
+  std::uint64_t reserve_board(std::uint64_t board_bytes);
+  void cancel_board(std::uint64_t offset, std::uint64_t board_bytes);
+
+  // INVALID, UNSUPPORTED: a member cannot be reached by any transport (named).
+  Result<Communicator*> create(CommunicatorSpec spec, Instant now);
+  // The members, plan settings and so on of `parent`, for a split: members are given by their ranks in it.
+  Result<Communicator*> create_from(const Communicator& parent, std::uint64_t id, std::string name,
+                                    std::span<const Rank> members, std::span<const std::uint64_t> board_offsets,
+                                    Instant now);
+  std::uint32_t next_split(Communicator& communicator) { return ++communicator.splits_; }
+  // Ends pending operations with ABORTED, tells the members. The pointer is dead afterwards, as soon as no operation
+  // of it is left; those stay with their owners.
+  void destroy(Communicator* communicator, Instant now);
+  void abort(Communicator* communicator, const Status& why, Instant now);
+
+  // Starts an operation; it is complete when is_complete() says so, which may be at once. The caller owns the pointer
+  // until release().
+  Result<Operation*> start(Communicator* communicator, const OperationRequest& request, Instant now);
+  void release(Operation* operation);
+
+  Result<std::string> explain(Communicator* communicator, const OperationRequest& request);
+
+  // Does what can be done. Returns how many events and steps that were; 0 says that waiting may be in place.
+  std::size_t progress(Instant now);
+  bool has_operations() const { return !operations_.empty(); }
+  bool is_drained() const;  // nothing taken by a link is still in this process
+  Instant next_timer() const { return next_timer_; }
+
+  // Sleeping: as Transport says, for all transports.
+  void wait_descriptors(std::vector<int>& out) const;
+  bool prepare_wait();
+  void finish_wait();
+
+ private:
+  struct Orphans {
+    Instant since{};
+    std::vector<EarlyFrame> frames;
+  };
+  struct CommunicatorKey {
+    std::uint64_t id;
+    Rank rank;
+    bool operator==(const CommunicatorKey&) const = default;
+  };
+  struct CommunicatorKeyHash {
+    std::size_t operator()(const CommunicatorKey& key) const {
+      return static_cast<std::size_t>(
+          key.id ^ (static_cast<std::uint64_t>(static_cast<std::uint32_t>(key.rank)) * 0x9e3779b97f4a7c15ull));
+    }
+  };
+
+  // engine.cc
+  Result<Peer*> find_peer(const ProcessAddress& address);
+  Shape shape_of(const std::vector<Member>& members, const CommunicatorSpec& spec) const;
+  Result<Communicator*> install(std::unique_ptr<Communicator> communicator, const CommunicatorSpec& spec,
+                                Instant now);
+  void check_timers(Instant now);
+  void check_operation(Operation& operation, Instant now);
+  void free_boards();
+
+  // engine_links.cc
+  Result<Channel*> channel_to(Peer& peer, std::uint32_t lane, Instant now);
+  void handle(Transport& transport, const Event& event, Instant now);
+  void on_connected(Transport& transport, Link* link);
+  void on_closed(Channel& channel, Instant now);
+  void on_fetched(Channel& channel, std::uint64_t token, Instant now);
+  void on_sent(std::uint64_t cookie, Instant now);
+  void retry_blocked(Channel& channel, Instant now);
+  void lose_peer(Peer& peer, const Status& why, Instant now);
+  Rank needs_peer(const Operation& operation, const Peer& peer, Rank only = -1) const;
+
+  // engine_frames.cc
+  void on_delivery(Channel& channel, const Event& event, Instant now);
+  void dispatch(Channel& channel, const Frame& frame, Arrival* arrival, Instant now);
+  void to_communicator(Communicator& communicator, Channel& channel, const Frame& frame, Arrival* arrival,
+                       Instant now);
+  void to_operation(Operation& operation, const Frame& frame, Arrival* arrival, Instant now);
+  void on_failure(Communicator& communicator, Channel& channel, const Frame& frame, Arrival* arrival, Instant now);
+  void on_probe(Communicator& communicator, Channel& channel, const Frame& frame, Instant now);
+  void on_goodbye(Communicator& communicator, const Frame& frame, Instant now);
+  void keep(Arrival* arrival);
+  void drop(Arrival* arrival);
+  void mismatch(Communicator& communicator, const Signature& mine, Rank other, const Signature& theirs,
+                std::uint32_t number, Instant now);
+
+  // engine_operations.cc
+  Result<std::shared_ptr<const CompiledPlan>> find_plan(Communicator& communicator, const OperationRequest& request);
+  Result<std::shared_ptr<const CompiledPlan>> make_plan(Communicator& communicator, const OperationRequest& request);
+  void prepare_job(Operation& operation, const OperationRequest& request);
+  void connect_operation(Operation& operation, Instant now);
+  void begin_runs(Operation& operation, Instant now);
+  void deliver_early(Operation& operation, Instant now);
+  void settle(Operation& operation, Instant now);
+  void fail(Operation& operation, const Status& why, Instant now);
+  void complete(Operation& operation, const Status& result, Instant now);
+  void fail_communicator(Communicator& communicator, const Status& why, Instant now);
+  void tell_failure(Communicator& communicator);
+  void forget_early(Communicator& communicator);
+  void probe(Operation& operation, Instant now);
+  bool waits_on(const Operation& operation, Rank rank) const;
+  static OperationKind recorded_kind(const OperationRequest& request);
+  std::string waiting_for(const Operation& operation) const;
+  std::string title(const Operation& operation) const;
+
+  // engine_board.cc
+  void link_board(Communicator& communicator, Instant now);
+  std::size_t run_board(Communicator& communicator, Instant now);
+  bool publish(Operation& operation, Instant now);
+  bool advance_board(Operation& operation, Instant now);
+  bool board_step(Operation& operation, const CompiledStep& step);
+  bool board_needs(const Operation& operation, Rank rank) const;
+  const std::byte* board_data(Operation& operation, std::uint32_t peer);
+
+  EngineOptions options_;
+  std::vector<std::unique_ptr<Transport>> transports_;
+  std::vector<std::uint8_t> transport_records_;
+  Transport* segment_transport_ = nullptr;
+  Recorder& recorder_;
+  ProcessAddress address_;
+  Wire wire_;
+
+  std::unordered_map<ProcessId, std::unique_ptr<Peer>, Id128Hash> peers_;
+  std::unordered_map<Link*, Channel*> channels_;
+  std::unordered_map<CommunicatorKey, std::unique_ptr<Communicator>, CommunicatorKeyHash> communicators_;
+  std::vector<const std::byte*> board_sources_;
+  std::vector<Communicator*> boards_active_;  // with operations on their boards
+  std::unordered_map<CommunicatorKey, Orphans, CommunicatorKeyHash> orphans_;
+  std::unordered_set<std::uint64_t> ended_;             // ids of communicators that were destroyed here
+  std::vector<std::unique_ptr<Communicator>> leaving_;  // destroyed, with operations that transports still hold or a
+                                                        // board that others still read
+
+  std::vector<std::unique_ptr<Operation>> pool_;
+  std::vector<Operation*> free_operations_;
+  std::vector<Operation*> operations_;  // not complete
+  std::vector<Event> events_;
+  Instant next_timer_ = kNever;
+  Instant now_{};
+
+  std::uint64_t segment_used_ = 0;                                   // of the segment, by boards
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> free_parts_;  // offset, bytes
+};
+
+}  // namespace tutti

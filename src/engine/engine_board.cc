@@ -1,0 +1,194 @@
+// Small operations through the board: every rank publishes its whole input once, and runs the receives, reduces and
+// copies of its direct program on what the others have published. The messages of that program are views of the
+// senders' inputs, so a message's bytes are found at their place in the sender's publication. See engine.h and
+// board.h.
+#include <algorithm>
+#include <cstring>
+
+#include "src/base/format.h"
+#include "src/engine/engine.h"
+
+namespace tutti {
+
+void Engine::link_board(Communicator& communicator, Instant now) {
+  if (communicator.board_linked_) return;
+  const std::uint64_t capacity = communicator.planner_->shape().board_bytes;
+  bool all_open = true;
+  std::vector<std::byte*> parts;
+  communicator.board_channels_.assign(communicator.members_.size(), nullptr);
+  for (Rank rank = 0; rank < communicator.size(); ++rank) {
+    const auto index = static_cast<std::size_t>(rank);
+    Member& member = communicator.members_[index];
+    if (member.board_offset % Board::kLine != 0 || member.board_offset > segment_transport_->segment_bytes() ||
+        segment_transport_->segment_bytes() - member.board_offset < Board::member_bytes(capacity)) {
+      return fail_communicator(
+          communicator,
+          Status(Code::internal, format("{}: {} offers a board at {}, outside its segment", communicator.name_,
+                                        communicator.describe(rank), member.board_offset)),
+          now);
+    }
+    if (member.peer->address.process == options_.process) {
+      parts.push_back(segment_transport_->segment() + member.board_offset);
+      continue;
+    }
+    const Result<Channel*> channel = channel_to(*member.peer, 0, now);
+    if (!channel) {
+      return fail_communicator(
+          communicator,
+          Status(channel.status().code(), format("{}: {} cannot be reached: {}", communicator.name_,
+                                                 communicator.describe(rank), channel.status().text()))
+              .blaming(rank),
+          now);
+    }
+    communicator.board_channels_[index] = *channel;
+    all_open &= (*channel)->open;
+    if (all_open) parts.push_back((*channel)->link->segment() + member.board_offset);
+  }
+  if (!all_open) return;
+  communicator.board_ =
+      std::make_unique<Board>(std::move(parts), static_cast<std::uint32_t>(communicator.rank_), capacity);
+  communicator.board_linked_ = true;
+}
+
+std::size_t Engine::run_board(Communicator& communicator, Instant now) {
+  if (!communicator.board_linked_) {
+    link_board(communicator, now);
+    if (!communicator.board_linked_) return 0;
+  }
+  std::size_t done = 0;
+  while (!communicator.on_board_.empty() && communicator.failure_.is_ok()) {
+    Operation& operation = *communicator.on_board_.front();
+    const bool was_published = operation.published_;
+    if (!advance_board(operation, now)) {
+      done += operation.published_ != was_published;
+      break;
+    }
+    ++done;
+    if (!communicator.failure_.is_ok()) break;
+    communicator.on_board_.pop_front();
+    communicator.board_->consume(operation.number_);
+    for (const Recorder::Peer& peer : operation.board_records_) recorder_.end_peer(peer, Code::ok);
+    operation.board_records_.clear();
+    complete(operation, {}, now);
+  }
+  // Those behind the first may show what they have, so that they wait for each other only once.
+  for (std::size_t i = 1; i < communicator.on_board_.size() && communicator.failure_.is_ok(); ++i) {
+    if (!communicator.on_board_[i]->published_ && !publish(*communicator.on_board_[i], now)) break;
+    ++done;
+  }
+  return done;
+}
+
+// Shows this rank's input to all. False while somebody may still read what its cell holds.
+bool Engine::publish(Operation& operation, Instant now) {
+  Communicator& communicator = *operation.communicator_;
+  const CompiledPlan& plan = *operation.plan_;
+  if (plan.sends) {
+    Board& board = *communicator.board_;
+    std::byte* const cell = board.begin(operation.number_);
+    if (cell == nullptr) return false;
+    if (plan.input_bytes > 0)
+      std::memcpy(cell, operation.job_.bases[static_cast<int>(Buffer::input)], plan.input_bytes);
+    board.publish(operation.number_, operation.job_.frame.pack(), static_cast<std::uint32_t>(plan.input_bytes));
+    communicator.board_published_ = operation.number_;
+    for (Channel* channel : communicator.board_channels_) {
+      if (channel != nullptr && channel->open) channel->link->notify();
+    }
+  }
+  operation.published_ = true;
+  const CompiledLane& lane = plan.lanes[0];
+  operation.board_records_.clear();
+  for (const CompiledPeer& peer : lane.peers) {
+    if (peer.inbound.count == 0) continue;
+    RecordedPeer record;
+    record.rank = peer.rank;
+    record.direction = Direction::receive;
+    record.transport = recorder_.transport("shm");
+    record.bytes = lane.steps[lane.inbound[peer.inbound.begin].step].bytes;
+    operation.board_records_.push_back(recorder_.begin_peer(operation.record_, record, now));
+  }
+  const std::uint64_t scratch = lane.scratch_bytes;
+  if (scratch > 0) operation.job_.bases[static_cast<int>(Buffer::scratch)] = operation.scratch_.data();
+  return true;
+}
+
+// True when the operation is done.
+bool Engine::advance_board(Operation& operation, Instant now) {
+  if (!operation.published_ && !publish(operation, now)) return false;
+  const CompiledLane& lane = operation.plan_->lanes[0];
+  while (operation.board_step_ < lane.steps.size()) {
+    if (!board_step(operation, lane.steps[operation.board_step_])) return false;
+    if (!operation.communicator_->failure_.is_ok()) return false;
+    ++operation.board_step_;
+  }
+  return true;
+}
+
+// Where a peer's publication for this operation is, from this rank's part on; null if it is not there yet.
+const std::byte* Engine::board_data(Operation& operation, std::uint32_t peer) {
+  Communicator& communicator = *operation.communicator_;
+  const CompiledPeer& from = operation.plan_->lanes[0].peers[peer];
+  Board& board = *communicator.board_;
+  const auto member = static_cast<std::uint32_t>(from.rank);
+  const Board::CellHead* const cell = board.peek(member, operation.number_);
+  if (cell == nullptr || cell->header.words[0] != communicator.id_) return nullptr;
+  const Frame frame = Frame::unpack(cell->header);
+  if (frame.signature != operation.signature_ || cell->bytes != operation.plan_->input_bytes) {
+    mismatch(communicator, operation.signature_, from.rank, frame.signature, operation.number_, now_);
+    return nullptr;
+  }
+  return board.payload_of(member, operation.number_) + operation.plan_->board_offset;
+}
+
+bool Engine::board_step(Operation& operation, const CompiledStep& step) {
+  const LaneRun::Job& job = operation.job_;
+  const auto at = [&](const Place& place) { return job.bases[static_cast<int>(place.buffer)] + place.offset; };
+  switch (step.kind) {
+    case StepKind::send:
+      return true;
+    case StepKind::receive: {
+      const std::byte* const data = board_data(operation, step.peer);
+      if (data == nullptr) return false;
+      std::memcpy(at(step.target), data, step.bytes);
+      return true;
+    }
+    case StepKind::copy: {
+      const std::byte* const source = at(step.source);
+      Reduction reduction = job.reduction;
+      reduction.divisor = job.divisor;
+      if (step.finish && job.divisor > 1) {
+        job.reduce(reduction, at(step.target), {&source, 1}, step.bytes / job.element_bytes);
+      } else if (source != at(step.target)) {
+        std::memcpy(at(step.target), source, step.bytes);
+      }
+      return true;
+    }
+    case StepKind::reduce:
+      break;
+  }
+  board_sources_.clear();
+  const CompiledLane& lane = operation.plan_->lanes[0];
+  for (std::uint32_t i = step.operands.begin; i < step.operands.begin + step.operands.count; ++i) {
+    const CompiledOperand& operand = lane.operands[i];
+    const std::byte* const data =
+        operand.peer == CompiledOperand::kLocal ? at(operand.local) : board_data(operation, operand.peer);
+    if (data == nullptr) return false;
+    board_sources_.push_back(data);
+  }
+  Reduction reduction = job.reduction;
+  reduction.divisor = step.finish && job.divisor > 1 ? job.divisor : 0;
+  job.reduce(reduction, at(step.target), board_sources_, step.bytes / job.element_bytes);
+  return true;
+}
+
+// Whether the operation still has to see what the rank publishes.
+bool Engine::board_needs(const Operation& operation, Rank rank) const {
+  const Communicator& communicator = *operation.communicator_;
+  const CompiledLane& lane = operation.plan_->lanes[0];
+  const int peer = lane.find_peer(rank);
+  if (peer < 0 || lane.peers[static_cast<std::size_t>(peer)].inbound.count == 0) return false;
+  if (!communicator.board_linked_) return true;
+  return communicator.board_->peek(static_cast<std::uint32_t>(rank), operation.number_) == nullptr;
+}
+
+}  // namespace tutti

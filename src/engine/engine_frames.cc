@@ -1,0 +1,332 @@
+// What the engine does with frames that come in. Every field is checked before it is used. See engine.h.
+#include <cstring>
+
+#include "src/base/format.h"
+#include "src/engine/engine.h"
+
+namespace tutti {
+
+namespace {
+
+constexpr std::size_t kOrphansPerCommunicator = 4096;
+constexpr std::size_t kFailureBytesMax = 1024;
+
+bool is_call_kind(CallKind kind) { return kind <= CallKind::point_to_point; }
+
+}  // namespace
+
+void Engine::on_delivery(Channel& channel, const Event& event, Instant now) {
+  const Frame frame = Frame::unpack(event.header);
+  Arrival* const arrival = wire_.new_arrival();
+  arrival->channel = &channel;
+  arrival->token = event.token;
+  arrival->data = event.data;
+  arrival->bytes = static_cast<std::uint32_t>(event.bytes);
+  arrival->segment = frame.segment;
+  arrival->uncredited = frame.kind == FrameKind::data && frame.uncredited;
+  arrival->holds = true;
+  arrival->in_place = event.in_place;
+  arrival->transient = event.transient;
+  if (event.data != nullptr && !event.in_place && !event.transient) {
+    arrival->counted = true;
+    channel.held_bytes += event.bytes;
+  }
+  // Frames other than data are small: their payload, if any, is brought here before they are looked at.
+  if (frame.kind != FrameKind::data && arrival->data == nullptr && arrival->bytes > 0) {
+    if (arrival->bytes > kFailureBytesMax) return drop(arrival);
+    keep(arrival);
+    if (arrival->state == Arrival::State::fetching) {
+      channel.fetches.back().redispatch = true;
+      channel.fetches.back().header = event.header;
+      return;
+    }
+  }
+  dispatch(channel, frame, arrival, now);
+}
+
+void Engine::dispatch(Channel& channel, const Frame& frame, Arrival* arrival, Instant now) {
+  if (frame.kind == FrameKind::none) return drop(arrival);
+  if (frame.kind == FrameKind::window) {
+    const std::uint64_t returned = static_cast<std::uint64_t>(frame.number) << 32 | frame.message;
+    if (returned > channel.uncredited_returned && returned <= channel.uncredited_sent)
+      channel.uncredited_returned = returned;
+    drop(arrival);
+    const std::vector<StepReference> waiters = std::move(channel.window_waiters);
+    channel.window_waiters.clear();
+    for (const StepReference& waiter : waiters) {
+      if (!waiter.run->is_current(waiter)) continue;
+      Operation* const operation = waiter.run->owner();
+      waiter.run->retry(wire_, waiter.step, now);
+      settle(*operation, now);
+    }
+    return;
+  }
+  const CommunicatorKey key{frame.communicator, frame.target};
+  if (const auto found = communicators_.find(key); found != communicators_.end()) {
+    return to_communicator(*found->second, channel, frame, arrival, now);
+  }
+  Orphans& orphans = orphans_[key];
+  if (ended_.contains(frame.communicator) || orphans.frames.size() >= kOrphansPerCommunicator) {
+    if (orphans.frames.empty()) orphans_.erase(key);
+    return drop(arrival);
+  }
+  if (orphans.frames.empty()) orphans.since = now;
+  if (frame.kind == FrameKind::data || frame.kind == FrameKind::failure) {
+    keep(arrival);
+    orphans.frames.push_back({frame, arrival});
+  } else {
+    drop(arrival);
+    orphans.frames.push_back({frame, nullptr});
+  }
+}
+
+// The frame has to wait for something here: its payload is put where it can wait without holding up the channel.
+void Engine::keep(Arrival* arrival) {
+  Channel& channel = *arrival->channel;
+  if (arrival->owned || arrival->bytes == 0 || arrival->state != Arrival::State::readable) return;
+  if (arrival->data != nullptr) {
+    if (arrival->in_place || (!arrival->transient && channel.held_bytes <= kHeldBytesMax)) return;
+    auto owned = wire_.take_buffer(arrival->bytes);
+    std::memcpy(owned.get(), arrival->data, arrival->bytes);
+    wire_.keep_copy(arrival, std::move(owned));
+    return;
+  }
+  arrival->owned = wire_.take_buffer(arrival->bytes);
+  arrival->data = arrival->owned.get();
+  const FetchState fetch = channel.link->fetch(arrival->token, arrival->owned.get());
+  if (fetch == FetchState::closed) arrival->state = Arrival::State::lost;
+  if (fetch != FetchState::pending) return;
+  arrival->state = Arrival::State::fetching;
+  channel.fetches.push_back({arrival->token, arrival, {}, false, {}});
+}
+
+void Engine::drop(Arrival* arrival) {
+  if (arrival == nullptr) return;
+  if (arrival->state == Arrival::State::fetching) {
+    for (Channel::Fetch& fetch : arrival->channel->fetches) {
+      if (fetch.arrival == arrival)
+        fetch.redispatch = true;  // comes back with a header of no kind, and is dropped then
+    }
+    return;
+  }
+  // A transport may stop receiving until a payload without data is fetched; keep() does, also for what nobody wants.
+  if (arrival->data == nullptr && arrival->bytes > 0) {
+    keep(arrival);
+    if (arrival->state == Arrival::State::fetching) {
+      arrival->channel->fetches.back().redispatch = true;
+      return;
+    }
+  }
+  wire_.consume(arrival);
+}
+
+void Engine::to_communicator(Communicator& communicator, Channel& channel, const Frame& frame, Arrival* arrival,
+                             Instant now) {
+  const bool known_source = frame.source >= 0 && frame.source < communicator.size() &&
+                            communicator.members_[static_cast<std::size_t>(frame.source)].peer == channel.peer;
+  if (!known_source || !is_call_kind(frame.signature.kind)) {
+    options_.log.write(LogLevel::warn, "engine", "{}: a frame from {} claims to come from rank {}; dropped",
+                       communicator.name_, channel.peer->address.describe(), frame.source);
+    return drop(arrival);
+  }
+  switch (frame.kind) {
+    case FrameKind::failure:
+      return on_failure(communicator, channel, frame, arrival, now);
+    case FrameKind::probe:
+      drop(arrival);
+      return on_probe(communicator, channel, frame, now);
+    case FrameKind::position:
+      drop(arrival);
+      if (Operation* operation = communicator.find(frame.number); operation != nullptr && !frame.point_to_point) {
+        operation->positions_.resize(communicator.members_.size());
+        operation->positions_[static_cast<std::size_t>(frame.source)] =
+            format("has not called it (its next is operation {})", frame.message);
+      }
+      return;
+    case FrameKind::goodbye:
+      drop(arrival);
+      return on_goodbye(communicator, frame, now);
+    case FrameKind::data:
+    case FrameKind::credit:
+    case FrameKind::ask:
+      break;
+    default:
+      return drop(arrival);
+  }
+  if (!communicator.failure_.is_ok()) return drop(arrival);
+  Operation* operation = nullptr;
+  bool over = false;
+  const bool sends_here = frame.to_sender;
+  if (frame.point_to_point) {
+    const auto found = communicator.points_.find(Communicator::point_key(frame.source, sends_here, frame.number));
+    operation = found == communicator.points_.end() ? nullptr : found->second;
+    const auto& numbers = sends_here ? communicator.sends_to_ : communicator.receives_from_;
+    over = operation == nullptr &&
+           static_cast<std::int32_t>(frame.number - numbers[static_cast<std::size_t>(frame.source)]) < 0;
+  } else {
+    operation = communicator.find(frame.number);
+    over = operation == nullptr && static_cast<std::int32_t>(frame.number - communicator.next_number_) < 0;
+  }
+  if (over) {
+    const Signature& mine = communicator.history_[frame.number % Communicator::kHistory];
+    const bool remembered =
+        !frame.point_to_point && communicator.next_number_ - frame.number <= Communicator::kHistory;
+    const bool fits = frame.signature.per_message() ? frame.signature.kind == mine.kind : frame.signature == mine;
+    drop(arrival);
+    if (frame.kind == FrameKind::data && remembered && !fits)
+      mismatch(communicator, mine, frame.source, frame.signature, frame.number, now);
+    return;
+  }
+  if (operation != nullptr && operation->state_ != Operation::State::connecting) {
+    return to_operation(*operation, frame, arrival, now);
+  }
+  EarlyFrame early{frame, nullptr};
+  if (frame.kind == FrameKind::data) {
+    keep(arrival);
+    early.arrival = arrival;
+  } else {
+    drop(arrival);
+  }
+  if (frame.point_to_point) {
+    communicator.early_points_[Communicator::point_key(frame.source, sends_here, frame.number)].push_back(early);
+  } else {
+    communicator.early_[frame.number].push_back(early);
+  }
+}
+
+void Engine::to_operation(Operation& operation, const Frame& frame, Arrival* arrival, Instant now) {
+  Communicator& communicator = *operation.communicator_;
+  if (operation.state_ == Operation::State::draining || operation.is_complete()) return drop(arrival);
+  Signature expected = operation.signature_;
+  if (expected.per_message() && frame.signature.kind == expected.kind) expected.count = frame.signature.count;
+  if (frame.signature != expected) {
+    drop(arrival);
+    return mismatch(communicator, operation.signature_, frame.source, frame.signature, frame.number, now);
+  }
+  if (operation.on_board_ || frame.lane >= operation.plan_->lanes.size()) {
+    drop(arrival);
+    return fail(
+        operation,
+        Status(
+            Code::internal,
+            format("{}: a frame of lane {} from {} does not fit the plan here; do both ranks have the same settings?",
+                   title(operation), frame.lane, communicator.describe(frame.source))),
+        now);
+  }
+  LaneRun& run = *operation.runs_[frame.lane];
+  const int peer = operation.plan_->lanes[frame.lane].find_peer(frame.source);
+  Status status;
+  if (peer < 0) {
+    drop(arrival);
+    status = Status(Code::internal, "a frame from a rank that the plan does not know");
+  } else if (frame.kind == FrameKind::data) {
+    if (!run.message_matches(static_cast<std::uint32_t>(peer), frame)) {
+      drop(arrival);
+      Signature mine = operation.signature_;
+      mine.count = run.expected_elements(static_cast<std::uint32_t>(peer), frame.message);
+      return mismatch(communicator, mine, frame.source, frame.signature, frame.number, now);
+    }
+    status = run.deliver(wire_, arrival, static_cast<std::uint32_t>(peer), frame.message, now);
+  } else {
+    drop(arrival);
+    status = frame.kind == FrameKind::credit
+                 ? run.credit(wire_, static_cast<std::uint32_t>(peer), frame.message, frame.segment, now)
+                 : run.ask(wire_, static_cast<std::uint32_t>(peer), frame.message, now);
+  }
+  if (!status)
+    return fail(operation,
+                status.prefixed(format("{}, from {}", title(operation), communicator.describe(frame.source))), now);
+  settle(operation, now);
+}
+
+void Engine::mismatch(Communicator& communicator, const Signature& mine, Rank other, const Signature& theirs,
+                      std::uint32_t number, Instant now) {
+  fail_communicator(
+      communicator,
+      Status(Code::invalid, format("{}: operation {} does not match: {} called {}, {} called {}. The communicator "
+                                   "cannot go on; make the calls "
+                                   "the same on all ranks, in the same order",
+                                   communicator.name_, number, communicator.describe(communicator.rank_),
+                                   mine.describe(), communicator.describe(other), theirs.describe())),
+      now);
+}
+
+// payload: code (1 byte), culprit (4 bytes, little-endian), text
+void Engine::on_failure(Communicator& communicator, Channel&, const Frame&, Arrival* arrival, Instant now) {
+  Status why(Code::internal, format("{}: another rank failed and did not say why", communicator.name_));
+  if (arrival->state == Arrival::State::readable && arrival->data != nullptr && arrival->bytes >= 5) {
+    const auto code = std::to_integer<std::uint8_t>(arrival->data[0]);
+    std::int32_t culprit = 0;
+    std::memcpy(&culprit, arrival->data + 1, 4);
+    const std::string text(reinterpret_cast<const char*>(arrival->data) + 5, arrival->bytes - 5);
+    if (code >= 2 && code <= 8) why = Status(static_cast<Code>(code), text, culprit);
+  }
+  drop(arrival);
+  fail_communicator(communicator, why, now);
+}
+
+void Engine::tell_failure(Communicator& communicator) {
+  if (communicator.failure_told_) return;
+  communicator.failure_told_ = true;
+  const Status& why = communicator.failure_;
+  std::vector<std::byte> payload(5);
+  payload[0] = static_cast<std::byte>(why.code());
+  const std::int32_t culprit = why.culprit();
+  std::memcpy(payload.data() + 1, &culprit, 4);
+  const std::string text = why.text().substr(0, kFailureBytesMax - 5);
+  const auto* begin = reinterpret_cast<const std::byte*>(text.data());
+  payload.insert(payload.end(), begin, begin + text.size());
+  Frame frame;
+  frame.communicator = communicator.id_;
+  frame.kind = FrameKind::failure;
+  frame.source = communicator.rank_;
+  for (Rank rank = 0; rank < communicator.size(); ++rank) {
+    Peer& peer = *communicator.members_[static_cast<std::size_t>(rank)].peer;
+    frame.target = rank;
+    if (rank != communicator.rank_ && !peer.channels.empty() && peer.channels[0])
+      wire_.send_control(*peer.channels[0], frame, payload);
+  }
+}
+
+// Somebody waits for us in an operation. Silence means: we are in it too.
+void Engine::on_probe(Communicator& communicator, Channel& channel, const Frame& frame, Instant now) {
+  if (!communicator.failure_.is_ok()) {
+    communicator.failure_told_ = false;
+    return tell_failure(communicator);
+  }
+  if (frame.point_to_point) return;
+  if (static_cast<std::int32_t>(frame.number - communicator.next_number_) >= 0) {
+    Frame answer;
+    answer.communicator = communicator.id_;
+    answer.kind = FrameKind::position;
+    answer.number = frame.number;
+    answer.source = communicator.rank_;
+    answer.target = frame.source;
+    answer.message = communicator.next_number_;
+    return wire_.send_control(channel, answer);
+  }
+  if (communicator.next_number_ - frame.number > Communicator::kHistory) return;
+  const Signature& mine = communicator.history_[frame.number % Communicator::kHistory];
+  const bool fits = mine.per_message() ? mine.kind == frame.signature.kind && mine.type == frame.signature.type
+                                       : mine == frame.signature;
+  if (!fits) mismatch(communicator, mine, frame.source, frame.signature, frame.number, now);
+}
+
+void Engine::on_goodbye(Communicator& communicator, const Frame& frame, Instant now) {
+  communicator.members_[static_cast<std::size_t>(frame.source)].gone = true;
+  const Peer& peer = *communicator.members_[static_cast<std::size_t>(frame.source)].peer;
+  for (Operation* operation : std::vector<Operation*>(operations_)) {
+    if (operation->communicator_ != &communicator || operation->is_complete() ||
+        operation->state_ == Operation::State::draining)
+      continue;
+    const Rank rank = needs_peer(*operation, peer, frame.source);
+    if (rank < 0) continue;
+    return fail(*operation,
+                Status(Code::peer_lost, format("{}: {} has destroyed the communicator and is still needed",
+                                               title(*operation), communicator.describe(frame.source)))
+                    .blaming(frame.source),
+                now);
+  }
+}
+
+}  // namespace tutti

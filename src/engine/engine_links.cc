@@ -1,0 +1,193 @@
+// The engine's dealings with links: opening them, and the events that transports report. See engine.h.
+#include "src/base/format.h"
+#include "src/engine/engine.h"
+
+namespace tutti {
+
+Result<Channel*> Engine::channel_to(Peer& peer, std::uint32_t lane, Instant now) {
+  if (peer.lost) return peer.why;
+  lane %= std::max(1u, peer.transport->capabilities().lanes_max);
+  if (lane < peer.channels.size() && peer.channels[lane]) {
+    Channel& channel = *peer.channels[lane];
+    if (channel.closed) return channel.why;
+    return &channel;
+  }
+  const Result<Link*> link =
+      peer.transport->connect(peer.address.process, peer.transport_address, lane, now + options_.connect_timeout);
+  if (!link) return link.status();
+  if (peer.channels.size() <= lane) peer.channels.resize(lane + 1);
+  peer.channels[lane] = std::make_unique<Channel>();
+  Channel& channel = *peer.channels[lane];
+  channel.peer = &peer;
+  channel.link = *link;
+  channel.transport = peer.transport;
+  channel.lane = lane;
+  channel.transport_record = recorder_.transport(peer.transport->capabilities().name);
+  channel.open = (*link)->is_open();
+  channels_[*link] = &channel;
+  return &channel;
+}
+
+void Engine::handle(Transport& transport, const Event& event, Instant now) {
+  const auto found = channels_.find(event.link);
+  if (event.kind == EventKind::connected && found == channels_.end()) return on_connected(transport, event.link);
+  if (found == channels_.end()) {
+    if (event.kind == EventKind::delivery) event.link->release(event.token);
+    return;
+  }
+  Channel& channel = *found->second;
+  switch (event.kind) {
+    case EventKind::connected:
+      channel.open = true;
+      wire_.flush_control(channel);
+      for (Operation* operation : std::vector<Operation*>(operations_)) {
+        if (operation->state_ == Operation::State::connecting) connect_operation(*operation, now);
+      }
+      return;
+    case EventKind::delivery:
+      return on_delivery(channel, event, now);
+    case EventKind::fetched:
+      return on_fetched(channel, event.token, now);
+    case EventKind::sent:
+      return on_sent(event.token, now);
+    case EventKind::closed:
+      return on_closed(channel, now);
+  }
+}
+
+// A link that the peer opened. It is kept whether or not a communicator knows that process yet.
+void Engine::on_connected(Transport& transport, Link* link) {
+  auto& slot = peers_[link->peer()];
+  if (!slot) {
+    slot = std::make_unique<Peer>();
+    slot->address.process = link->peer();
+    slot->address.host_name = link->describe();
+  }
+  Peer& peer = *slot;
+  if (peer.transport != nullptr && peer.transport != &transport) return;
+  const std::uint32_t lane = link->lane();
+  if (lane < peer.channels.size() && peer.channels[lane] && !peer.channels[lane]->closed) return;
+  if (peer.channels.size() <= lane) peer.channels.resize(lane + 1);
+  peer.channels[lane] = std::make_unique<Channel>();
+  Channel& channel = *peer.channels[lane];
+  channel.peer = &peer;
+  channel.link = link;
+  channel.transport = &transport;
+  channel.lane = lane;
+  channel.transport_record = recorder_.transport(transport.capabilities().name);
+  channel.open = true;
+  channels_[link] = &channel;
+}
+
+void Engine::on_fetched(Channel& channel, std::uint64_t token, Instant now) {
+  for (std::size_t i = 0; i < channel.fetches.size(); ++i) {
+    if (channel.fetches[i].token != token) continue;
+    const Channel::Fetch fetch = channel.fetches[i];
+    channel.fetches[i] = channel.fetches.back();
+    channel.fetches.pop_back();
+    if (fetch.redispatch) {
+      fetch.arrival->state = Arrival::State::readable;
+      dispatch(channel, Frame::unpack(fetch.header), fetch.arrival, now);
+    } else if (fetch.step.run == nullptr) {
+      fetch.arrival->state = Arrival::State::readable;
+    } else {
+      Operation* const operation = fetch.step.run->owner();
+      fetch.step.run->fetched(wire_, fetch.step.step, fetch.arrival, now);
+      settle(*operation, now);
+    }
+    return;
+  }
+}
+
+void Engine::on_sent(std::uint64_t cookie, Instant now) {
+  const Wire::PendingSend ended = wire_.take_pending(cookie);
+  if (ended.step.run == nullptr) return;
+  Operation* const operation = ended.step.run->owner();
+  ended.step.run->sent(wire_, ended.step.step, ended.segment, now);
+  settle(*operation, now);
+}
+
+void Engine::retry_blocked(Channel& channel, Instant now) {
+  const std::vector<StepReference> blocked = std::move(channel.blocked);
+  channel.blocked.clear();
+  for (const StepReference& reference : blocked) {
+    if (!reference.run->is_current(reference)) continue;
+    Operation* const operation = reference.run->owner();
+    reference.run->retry(wire_, reference.step, now);
+    settle(*operation, now);
+  }
+}
+
+void Engine::on_closed(Channel& channel, Instant now) {
+  channel.open = false;
+  channel.closed = true;
+  channel.why = channel.link->status();
+  channel.control.clear();
+  std::vector<Operation*> touched;
+  std::vector<Wire::PendingSend> ended;
+  wire_.take_pending_of(channel, ended);
+  for (const Wire::PendingSend& send : ended) {
+    if (send.step.run == nullptr) continue;
+    send.step.run->lost_transfer();
+    touched.push_back(send.step.run->owner());
+  }
+  for (const Channel::Fetch& fetch : channel.fetches) {
+    fetch.arrival->state = Arrival::State::lost;
+    if (fetch.redispatch) wire_.consume(fetch.arrival);
+    if (fetch.step.run == nullptr) continue;
+    fetch.step.run->lost_transfer();
+    touched.push_back(fetch.step.run->owner());
+    if (fetch.step.run->is_abandoned()) wire_.consume(fetch.arrival);
+  }
+  channel.fetches.clear();
+  lose_peer(*channel.peer, channel.why, now);
+  for (Operation* operation : touched) settle(*operation, now);
+}
+
+// Operations that still need something from the process, or to send something to it, cannot end any more. Others go
+// on.
+void Engine::lose_peer(Peer& peer, const Status& why, Instant now) {
+  peer.lost = true;
+  peer.why = why;
+  for (Operation* operation : std::vector<Operation*>(operations_)) {
+    if (operation->is_complete() || operation->state_ == Operation::State::draining) continue;
+    const Rank rank = needs_peer(*operation, peer);
+    if (rank < 0) continue;
+    const Communicator& communicator = *operation->communicator_;
+    fail(*operation,
+         Status(why.code() == Code::aborted ? Code::peer_lost : why.code(),
+                format("{}: {} is lost: {}", title(*operation), communicator.describe(rank), why.text()))
+             .blaming(rank),
+         now);
+  }
+}
+
+// The rank living in `peer` that the operation cannot do without any more (any rank, or only this one), or -1.
+Rank Engine::needs_peer(const Operation& operation, const Peer& peer, Rank only) const {
+  const Communicator& communicator = *operation.communicator_;
+  if (operation.on_board_) {
+    for (Rank rank = 0; rank < communicator.size(); ++rank) {
+      const Channel* channel = communicator.board_channels_.empty()
+                                   ? nullptr
+                                   : communicator.board_channels_[static_cast<std::size_t>(rank)];
+      if (communicator.members_[static_cast<std::size_t>(rank)].peer != &peer || (only >= 0 && rank != only))
+        continue;
+      if (channel == nullptr || board_needs(operation, rank)) return rank;
+    }
+    return -1;
+  }
+  for (std::size_t lane = 0; lane < operation.plan_->lanes.size(); ++lane) {
+    const CompiledLane& compiled = operation.plan_->lanes[lane];
+    for (std::size_t p = 0; p < compiled.peers.size(); ++p) {
+      const Rank rank = compiled.peers[p].rank;
+      if (communicator.members_[static_cast<std::size_t>(rank)].peer != &peer || (only >= 0 && rank != only))
+        continue;
+      if (operation.state_ == Operation::State::connecting) return rank;
+      const LaneRun::PeerState& state = operation.runs_[lane]->peers()[p];
+      if (state.to_receive > 0 || state.to_send > 0) return rank;
+    }
+  }
+  return -1;
+}
+
+}  // namespace tutti

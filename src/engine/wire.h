@@ -1,0 +1,61 @@
+// Wire: what lane runs use to put frames on channels and to give back what came. Owns the bookkeeping between the
+// engine's steps and the transports' cookies and tokens: every pending send and every delivery has one entry here
+// until it ends, exactly once.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "src/engine/links.h"
+
+namespace tutti {
+
+class Wire {
+ public:
+  // One payload that a transport still reads.
+  struct PendingSend {
+    StepReference step;
+    std::uint32_t segment = 0;
+    Channel* channel = nullptr;      // null: free
+    std::vector<std::byte> control;  // a control frame's own payload
+  };
+
+  // Sends one data frame; `pending` sends are remembered under a cookie until `take_pending`.
+  SendState send_data(Channel& channel, const Header& header, const std::byte* payload, std::uint32_t bytes,
+                      StepReference step, std::uint32_t segment);
+  PendingSend take_pending(std::uint64_t cookie);
+  // All sends that died with a channel.
+  void take_pending_of(const Channel& channel, std::vector<PendingSend>& out);
+
+  // Control frames never get lost while the channel lives and never overtake each other.
+  void send_control(Channel& channel, const Frame& frame, std::span<const std::byte> payload = {});
+  void flush_control(Channel& channel);
+
+  Arrival* new_arrival();
+  // The payload has been used: gives the delivery back to its transport and the bytes to the sender's window.
+  void consume(Arrival* arrival);
+  // The payload is in its own memory now (owned); the transport gets the delivery back, the window does not move.
+  void keep_copy(Arrival* arrival, std::unique_ptr<std::byte[]> owned);
+
+  // Memory for one segment. Buffers of one size are kept and reused while warm.
+  std::unique_ptr<std::byte[]> take_buffer(std::uint32_t bytes);
+  void give_buffer(std::unique_ptr<std::byte[]> buffer, std::uint32_t bytes);
+
+ private:
+  std::uint32_t next_cookie();
+  void report_consumed(Channel& channel);
+
+  std::vector<PendingSend> pending_;
+  std::vector<std::uint32_t> free_pending_;
+  std::vector<std::unique_ptr<Arrival>> arrivals_;
+  Arrival* free_arrivals_ = nullptr;
+  struct Spare {
+    std::unique_ptr<std::byte[]> memory;
+    std::uint32_t bytes;
+  };
+  std::vector<Spare> spare_;
+};
+
+}  // namespace tutti

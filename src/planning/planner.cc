@@ -1,0 +1,137 @@
+#include "src/planning/planner.h"
+
+#include <algorithm>
+
+#include "src/base/format.h"
+#include "src/planning/cost_model.h"
+
+namespace tutti {
+
+namespace {
+
+constexpr std::uint64_t kLaneBytes = 1 << 20;  // below this per lane, another lane costs more than it brings
+
+// Whether every view of the algorithm's programs is a single block, so that blocks may lie anywhere.
+bool moves_single_blocks(const Algorithm& algorithm, Rank ranks) {
+  Call call;
+  call.what = algorithm.what;
+  call.ranks = ranks;
+  const Program program = make_program(algorithm, call);
+  for (const Step& step : program.steps) {
+    if (step.source.blocks > 1 || step.target.blocks > 1) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Result<Planner> Planner::make(std::span<const Algorithm> algorithms, const Shape& shape, std::string_view forced) {
+  Planner planner(algorithms, shape);
+  planner.forced_text_ = forced;
+  while (!forced.empty()) {
+    const std::size_t comma = forced.find(',');
+    const std::string_view item = forced.substr(0, comma);
+    forced = comma == std::string_view::npos ? std::string_view() : forced.substr(comma + 1);
+    const std::size_t equals = item.find('=');
+    bool known = false;
+    for (const Algorithm& algorithm : algorithms) {
+      if (equals == std::string_view::npos || name(algorithm.what) != item.substr(0, equals) ||
+          algorithm.name != item.substr(equals + 1))
+        continue;
+      planner.forced_[algorithm.what] = std::string(algorithm.name);
+      known = true;
+    }
+    if (!known) {
+      return Status(Code::invalid, format("TUTTI_ALGORITHM has \"{}\"; expected items such as all_reduce=ring "
+                                          "(tutti_comm_explain lists an operation's algorithms)",
+                                          item));
+    }
+  }
+  return planner;
+}
+
+bool Planner::can_serve(const Algorithm& algorithm, const PlanQuery& query) const {
+  if (algorithm.what != query.what) return false;
+  if (query.blocks == BlockKnowledge::uniform) return true;
+  if (query.blocks == BlockKnowledge::own_only)
+    return algorithm.name == "direct" || (query.what == Collective::all_to_all && algorithm.name == "pairwise");
+  return moves_single_blocks(algorithm, shape_.ranks);
+}
+
+bool Planner::board_serves(const PlanQuery& query) const {
+  if (!shape_.has_board || query.blocks != BlockKnowledge::uniform) return false;
+  const bool blocked_input = query.what == Collective::all_to_all || query.what == Collective::reduce_scatter ||
+                             query.what == Collective::scatter;
+  const std::uint64_t input =
+      blocked_input ? query.block_bytes * static_cast<std::uint64_t>(shape_.ranks) : query.block_bytes;
+  return input <= shape_.board_bytes;
+}
+
+std::uint32_t Planner::lanes_for(const PlanQuery& query) const {
+  if (shape_.network_lanes <= 1 || query.blocks != BlockKnowledge::uniform) return 1;
+  const std::uint64_t wanted = query.block_bytes / kLaneBytes;
+  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(wanted, 1, shape_.network_lanes));
+}
+
+std::uint32_t Planner::segment_for(const PlanQuery&) const {
+  if (shape_.segment_bytes != 0) return (shape_.segment_bytes + 63) / 64 * 64;
+  return shape_.shared_memory && shape_.hosts == 1 ? 128u << 10 : 256u << 10;
+}
+
+std::vector<Planner::Candidate> Planner::candidates(const PlanQuery& query) const {
+  std::vector<Candidate> found;
+  for (const Algorithm& algorithm : algorithms_) {
+    if (!can_serve(algorithm, query)) continue;
+    const Cost cost = estimate(algorithm.expected(shape_.ranks), query.block_bytes, shape_, lanes_for(query));
+    found.push_back({&algorithm, cost.time, cost.limit});
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.time < b.time; });
+  return found;
+}
+
+std::string Planner::names_for(const PlanQuery& query) const {
+  std::string names;
+  for (const Algorithm& algorithm : algorithms_) {
+    if (can_serve(algorithm, query)) names += format("{}{}", names.empty() ? "" : ", ", algorithm.name);
+  }
+  return names;
+}
+
+Result<Plan> Planner::plan(const PlanQuery& query, std::string_view algorithm) const {
+  const std::vector<Candidate> found = candidates(query);
+  const auto forced = forced_.find(query.what);
+  const bool own_choice = algorithm.empty() && (forced == forced_.end() || query.blocks != BlockKnowledge::uniform);
+  if (algorithm.empty() && !own_choice) algorithm = forced->second;
+  auto chosen = found.begin();
+  if (!own_choice)
+    chosen =
+        std::find_if(found.begin(), found.end(), [&](const Candidate& c) { return c.algorithm->name == algorithm; });
+  if (chosen == found.end()) {
+    return Status(Code::invalid, format("{} has no algorithm \"{}\" for this call; there are: {}", name(query.what),
+                                        algorithm, names_for(query)));
+  }
+  Plan plan;
+  plan.segment_bytes = segment_for(query);
+  plan.board = own_choice && board_serves(query);
+  if (plan.board)
+    chosen =
+        std::find_if(found.begin(), found.end(), [](const Candidate& c) { return c.algorithm->name == "direct"; });
+  const std::uint32_t lanes = plan.board ? 1 : lanes_for(query);
+  for (std::uint32_t lane = 0; lane < lanes; ++lane) {
+    plan.lanes.push_back({chosen->algorithm, lane * 65536u / lanes, (lane + 1) * 65536u / lanes});
+  }
+  plan.predicted = chosen->time;
+  plan.why = format("{} {}: {}{}{}", name(query.what), format_bytes(query.block_bytes), chosen->algorithm->name,
+                    plan.board ? " through the board" : "", lanes > 1 ? format(" over {} lanes", lanes) : "");
+  plan.why += format(", predicted {}, limit {}", format_duration(chosen->time), chosen->limit);
+  plan.why += own_choice ? "" : " (asked for)";
+  for (std::size_t i = 0, shown = 0; i < found.size() && shown < 3; ++i) {
+    if (found[i].algorithm == chosen->algorithm) continue;
+    plan.why += format("{} {} {}", shown++ == 0 ? "; next best" : ",", found[i].algorithm->name,
+                       format_duration(found[i].time));
+  }
+  return plan;
+}
+
+}  // namespace tutti

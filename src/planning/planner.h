@@ -1,0 +1,48 @@
+// Planner: chooses a plan by predicted cost among the algorithms handed in, and says why. Pure and deterministic:
+// ranks with equal shapes and settings make equal plans. Not thread-safe; one per communicator.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "src/base/status.h"
+#include "src/planning/plan.h"
+
+namespace tutti {
+
+class Planner {
+ public:
+  // `forced`: "all_reduce=ring,all_gather=bruck", or "" (the setting TUTTI_ALGORITHM). INVALID names what is unknown.
+  static Result<Planner> make(std::span<const Algorithm> algorithms, const Shape& shape, std::string_view forced);
+
+  // `algorithm` non-empty: this one and no other. INVALID if there is none of that name for the collective or it
+  // cannot serve the query; the sentence lists those that can.
+  Result<Plan> plan(const PlanQuery& query, std::string_view algorithm = {}) const;
+
+  const Shape& shape() const { return shape_; }
+  const std::string& forced() const { return forced_text_; }
+
+ private:
+  struct Candidate {
+    const Algorithm* algorithm;
+    Nanoseconds time;
+    std::string_view limit;
+  };
+
+  Planner(std::span<const Algorithm> algorithms, const Shape& shape) : algorithms_(algorithms), shape_(shape) {}
+  bool can_serve(const Algorithm& algorithm, const PlanQuery& query) const;
+  bool board_serves(const PlanQuery& query) const;
+  std::vector<Candidate> candidates(const PlanQuery& query) const;
+  std::uint32_t lanes_for(const PlanQuery& query) const;
+  std::uint32_t segment_for(const PlanQuery& query) const;
+  std::string names_for(const PlanQuery& query) const;
+
+  std::span<const Algorithm> algorithms_;
+  Shape shape_;
+  std::map<Collective, std::string> forced_;
+  std::string forced_text_;
+};
+
+}  // namespace tutti
