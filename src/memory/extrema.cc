@@ -1,17 +1,19 @@
 // min and max of every float type, without any float arithmetic. A float's bits, with the magnitude inverted when the
 // sign is set, order like a signed integer: -infinity < ... < -0 < +0 < ... < infinity. So the fold is an integer min
 // or max over such keys, with the NaNs mapped to the extreme key that no number has.
+#include <limits>
+
 #include "src/memory/highway_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/memory/extrema.cc"
 #include "hwy/foreach_target.h"
 
-#include "src/memory/kernel_inl.h"
 #include "src/memory/kernels.h"
 #include "src/memory/lowprecision.h"
 
-#include <limits>
+#if TUTTI_VECTOR_TARGET
+#include "src/memory/kernel_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tutti {
@@ -91,6 +93,7 @@ ReduceFunction float_extremum(DataType type, ReduceOp op) {
 }  // namespace HWY_NAMESPACE
 }  // namespace tutti
 HWY_AFTER_NAMESPACE();
+#endif  // TUTTI_VECTOR_TARGET
 
 #if HWY_ONCE
 #include "src/memory/select.h"

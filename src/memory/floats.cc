@@ -6,9 +6,11 @@
 #define HWY_TARGET_INCLUDE "src/memory/floats.cc"
 #include "hwy/foreach_target.h"
 
+#include "src/memory/kernels.h"
+
+#if TUTTI_VECTOR_TARGET
 #include "src/memory/arithmetic_inl.h"
 #include "src/memory/kernel_inl.h"
-#include "src/memory/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tutti {
@@ -87,6 +89,7 @@ ScaleFunction float_scale(DataType type) {
 }  // namespace HWY_NAMESPACE
 }  // namespace tutti
 HWY_AFTER_NAMESPACE();
+#endif  // TUTTI_VECTOR_TARGET
 
 #if HWY_ONCE
 #include "src/memory/select.h"

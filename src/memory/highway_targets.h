@@ -4,10 +4,11 @@
 // RVV) are left out because the kernels keep vectors in structs, which those types do not allow.
 #pragma once
 
-#define HWY_DISABLED_TARGETS \
-  (HWY_SCALAR | HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
-// Plain code for processors without any of the others. Highway avoids it with GCC before 12.3 because of a
-// miscompiled MulHigh (GCC bug 106322), an operation that is not used here.
-#define HWY_BROKEN_EMU128 0
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #define HWY_DISABLE_PCLMUL_AES  // not used, so SSE4 need not imply it
 #define HWY_IS_DEBUG_BUILD 0    // its assertions would need its run-time part
+
+// Highway's emulation of vectors in plain code is not worth compiling: where there is nothing better, the scalar
+// reference serves. To be used after an include of Highway, and evaluated once per target.
+#define TUTTI_VECTOR_TARGET (HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR)
+#define TUTTI_VECTOR_BASELINE (HWY_STATIC_TARGET != HWY_EMU128 && HWY_STATIC_TARGET != HWY_SCALAR)

@@ -10,7 +10,7 @@
 namespace tutti {
 
 enum class InstructionSet : std::uint8_t {
-  baseline,  // what the compiler may assume anyway: plain code on x86-64, NEON on 64-bit Arm
+  baseline,  // what the compiler may assume anyway: NEON on 64-bit Arm, the scalar reference on x86-64
   sse4,
   avx2,    // with FMA, F16C, BMI, BMI2
   avx512,  // with F, VL, DQ, BW

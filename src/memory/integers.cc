@@ -8,8 +8,10 @@
 #define HWY_TARGET_INCLUDE "src/memory/integers.cc"
 #include "hwy/foreach_target.h"
 
-#include "src/memory/kernel_inl.h"
 #include "src/memory/kernels.h"
+
+#if TUTTI_VECTOR_TARGET
+#include "src/memory/kernel_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tutti {
@@ -274,6 +276,7 @@ CopyFunction find_copy_here(int) { return streaming_copy; }
 }  // namespace HWY_NAMESPACE
 }  // namespace tutti
 HWY_AFTER_NAMESPACE();
+#endif  // TUTTI_VECTOR_TARGET
 
 #if HWY_ONCE
 #include "src/memory/select.h"

@@ -6,10 +6,12 @@
 #define HWY_TARGET_INCLUDE "src/memory/low_precision.cc"
 #include "hwy/foreach_target.h"
 
+#include "src/memory/kernels.h"
+
+#if TUTTI_VECTOR_TARGET
 #include "src/memory/arithmetic_inl.h"
 #include "src/memory/codec_inl.h"
 #include "src/memory/kernel_inl.h"
-#include "src/memory/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tutti {
@@ -106,6 +108,7 @@ ScaleFunction low_precision_scale(DataType type) {
 }  // namespace HWY_NAMESPACE
 }  // namespace tutti
 HWY_AFTER_NAMESPACE();
+#endif  // TUTTI_VECTOR_TARGET
 
 #if HWY_ONCE
 #include "src/memory/select.h"

@@ -4,8 +4,11 @@
 #include <array>
 #include <cassert>
 #include <cstring>
+#include <utility>
 
+#include "src/memory/floating_environment.h"
 #include "src/memory/kernels.h"
+#include "src/memory/reduce_reference.h"
 
 namespace tutti {
 namespace {
@@ -18,7 +21,7 @@ struct Table {
   std::array<ScaleFunction, kDataTypes> scale;
   CopyFunction streaming_copy;
 
-  explicit Table(InstructionSet set) : streaming_copy(kernels::find_streaming_copy(set)) {
+  explicit Table(InstructionSet set) : streaming_copy(find_copy(set)) {
     for (int type = 0; type < kDataTypes; ++type) {
       scale[type] = find_scale(static_cast<DataType>(type), set);
       for (int op = 0; op < kReduceOps; ++op) {
@@ -27,6 +30,41 @@ struct Table {
     }
   }
 };
+
+// For instruction sets without vectors.
+void plain_reduce(const Reduction& reduction, std::byte* target, std::span<const std::byte* const> sources,
+                  std::size_t count) {
+  const DefaultFloatingEnvironment environment;
+  reduce_reference(reduction, target, sources, count);
+}
+
+template <DataType kType>
+void plain_scale(std::byte* target, const std::byte* source, std::size_t count, const std::byte* scalar) {
+  const DefaultFloatingEnvironment environment;
+  scale_reference(kType, target, source, count, scalar);
+}
+
+template <std::size_t... kTypes>
+constexpr std::array<ScaleFunction, kDataTypes> plain_scales(std::index_sequence<kTypes...>) {
+  return {plain_scale<static_cast<DataType>(kTypes)>...};
+}
+
+void plain_copy(std::byte* target, const std::byte* source, std::size_t bytes, bool) {
+  if (bytes != 0) std::memcpy(target, source, bytes);
+}
+
+ReduceFunction find_vector_reduce(DataType type, ReduceOp op, InstructionSet set) {
+  if (is_integer(type)) return kernels::find_integer_reduce(type, op, set);
+  if (const ReduceFunction found = kernels::find_float_extremum(type, op, set)) return found;
+  if (const ReduceFunction found = kernels::find_float_reduce(type, op, set)) return found;
+  return kernels::find_low_precision_reduce(type, op, set);
+}
+
+ScaleFunction find_vector_scale(DataType type, InstructionSet set) {
+  if (is_integer(type)) return kernels::find_integer_scale(type, set);
+  if (const ScaleFunction found = kernels::find_float_scale(type, set)) return found;
+  return kernels::find_low_precision_scale(type, set);
+}
 
 const Table& table() {
   static const Table best(best_instruction_set());
@@ -47,10 +85,8 @@ ReduceFunction find_reduce(DataType type, ReduceOp op) {
 }
 
 ReduceFunction find_reduce(DataType type, ReduceOp op, InstructionSet set) {
-  if (is_integer(type)) return kernels::find_integer_reduce(type, op, set);
-  if (const ReduceFunction found = kernels::find_float_extremum(type, op, set)) return found;
-  if (const ReduceFunction found = kernels::find_float_reduce(type, op, set)) return found;
-  return kernels::find_low_precision_reduce(type, op, set);
+  if (const ReduceFunction found = find_vector_reduce(type, op, set)) return found;
+  return supports(type, op) ? plain_reduce : nullptr;
 }
 
 void scale(DataType type, std::byte* target, const std::byte* source, std::size_t count, const std::byte* scalar) {
@@ -58,9 +94,9 @@ void scale(DataType type, std::byte* target, const std::byte* source, std::size_
 }
 
 ScaleFunction find_scale(DataType type, InstructionSet set) {
-  if (is_integer(type)) return kernels::find_integer_scale(type, set);
-  if (const ScaleFunction found = kernels::find_float_scale(type, set)) return found;
-  return kernels::find_low_precision_scale(type, set);
+  static constexpr auto kPlain = plain_scales(std::make_index_sequence<kDataTypes>());
+  const ScaleFunction found = find_vector_scale(type, set);
+  return found ? found : kPlain[static_cast<std::size_t>(type)];
 }
 
 void copy(std::byte* target, const std::byte* source, std::size_t bytes, bool streaming) {
@@ -72,6 +108,9 @@ void copy(std::byte* target, const std::byte* source, std::size_t bytes, bool st
   }
 }
 
-CopyFunction find_copy(InstructionSet set) { return kernels::find_streaming_copy(set); }
+CopyFunction find_copy(InstructionSet set) {
+  const CopyFunction found = kernels::find_streaming_copy(set);
+  return found ? found : plain_copy;
+}
 
 }  // namespace tutti

@@ -1,5 +1,6 @@
 // TUTTI_SELECT_KERNEL(set, function, arguments...): calls tutti::N_<target>::function for the InstructionSet `set`.
-// To be used where HWY_ONCE holds. A set that is not compiled in gets the baseline (see `supported`).
+// To be used where HWY_ONCE holds. A set that is not compiled in gets the baseline (see `supported`), and that is
+// null where it has no vectors.
 #pragma once
 
 #if (HWY_TARGETS & HWY_SSE4) && (HWY_STATIC_TARGET != HWY_SSE4)
@@ -26,11 +27,17 @@
 #define TUTTI_SELECT_AVX512(function, ...)
 #endif
 
-#define TUTTI_SELECT_KERNEL(set, function, ...)          \
-  switch (set) {                                         \
-    TUTTI_SELECT_SSE4(function, __VA_ARGS__)             \
-    TUTTI_SELECT_AVX2(function, __VA_ARGS__)             \
-    TUTTI_SELECT_AVX512(function, __VA_ARGS__)           \
-    default:                                             \
-      return HWY_STATIC_DISPATCH(function)(__VA_ARGS__); \
+#if TUTTI_VECTOR_BASELINE
+#define TUTTI_SELECT_BASELINE(function, ...) HWY_STATIC_DISPATCH(function)(__VA_ARGS__)
+#else
+#define TUTTI_SELECT_BASELINE(function, ...) nullptr
+#endif
+
+#define TUTTI_SELECT_KERNEL(set, function, ...)            \
+  switch (set) {                                           \
+    TUTTI_SELECT_SSE4(function, __VA_ARGS__)               \
+    TUTTI_SELECT_AVX2(function, __VA_ARGS__)               \
+    TUTTI_SELECT_AVX512(function, __VA_ARGS__)             \
+    default:                                               \
+      return TUTTI_SELECT_BASELINE(function, __VA_ARGS__); \
   }
