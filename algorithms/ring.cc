@@ -23,6 +23,7 @@ void reduce_scatter(Builder& b, const Group& group, const View& input, bool fini
                     const Partial& partial) {
   const std::uint32_t p = group.size();
   const auto parts = static_cast<std::uint32_t>(directions);
+  b.reserve(std::size_t{2} * parts * p);
   for (std::uint32_t step = 1; step < p; ++step) {
     for (std::uint32_t part = 0; part < parts; ++part) {
       const Ring ring{group, part == 1};
@@ -90,6 +91,7 @@ void ring_reduce_scatter(Builder& b, const Group& ring, const View& input, const
 
 void ring_all_gather(Builder& b, const Group& ring, const View& own, const View& data, Directions directions) {
   const auto parts = static_cast<std::uint32_t>(directions);
+  b.reserve(std::size_t{2} * parts * ring.size());
   for (std::uint32_t step = 1; step < ring.size(); ++step) {
     for (std::uint32_t part = 0; part < parts; ++part) {
       const Ring way{ring, part == 1};

@@ -14,6 +14,13 @@ Group everybody(const Call& call, Rank first) {
 
 Builder::Builder(const Call& call) : layout_(call) { program_.call = call; }
 
+void Builder::reserve(std::size_t steps) {
+  program_.steps.reserve(program_.steps.size() + steps);
+  program_.peers.reserve(program_.peers.size() + steps);
+  program_.after.reserve(program_.after.size() + steps);
+  dependencies_.reserve(program_.steps.size() + steps);
+}
+
 View Builder::scratch_like(const View& shape) {
   View one = shape;
   one.blocks = 1;

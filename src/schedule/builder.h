@@ -43,6 +43,9 @@ class Builder {
   Rank ranks() const { return program_.call.ranks; }
   Rank rank() const { return program_.call.rank; }
 
+  // Tells that about so many steps will follow; saves time where there are very many.
+  void reserve(std::size_t steps);
+
   // One block; or all of them as one run. REQUIRES: the rank's role has them (see layout.h).
   View input(std::uint32_t block = 0) const { return {Buffer::input, block}; }
   View output(std::uint32_t block = 0) const { return {Buffer::output, block}; }

@@ -5,6 +5,14 @@
 
 namespace tutti {
 
+void Dependencies::reserve(std::size_t steps) {
+  seen_.reserve(steps);
+  covered_.reserve(steps);
+  lists_.reserve(steps);
+  kept_.reserve(steps);
+  readers_.reserve(steps);
+}
+
 void Dependencies::begin() {
   ++step_;
   seen_.push_back(kNone);

@@ -25,6 +25,8 @@ class Dependencies {
   enum class Keep : std::uint8_t { shortest, all };
   explicit Dependencies(Keep keep = Keep::shortest) : keep_(keep) {}
 
+  void reserve(std::size_t steps);  // room for this many in all
+
   // Begins the next step; its number is one more than that of the last.
   void begin();
   // The step reads or writes this view (`view.block` is a Layout number). All of a step's reads come before its

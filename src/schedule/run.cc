@@ -273,6 +273,7 @@ class Runner {
     while (is_done_[s]) ++s;
     // Stuck steps wait for stuck steps, so going from one to the next ends up going round a cycle.
     for (std::uint32_t i = 0; i < steps_; ++i) s = waits_for(s);
+    for (std::uint32_t at = waits_for(s), last = s; at != last; at = waits_for(at)) s = std::min(s, at);
     constexpr int kNamed = 8;
     std::string text = describe(schedule_, rank_of_[s], step_of(s));
     std::uint32_t next = s;
