@@ -51,8 +51,18 @@ void TcpLink::open(Descriptor descriptor, const Endpoint& remote, const TcpOptio
 SendState TcpLink::send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) {
   if (state_ != State::open) return SendState::closed;
   const SendState state = sender_->send(descriptor_.get(), header, payload, bytes, cookie);
+  has_refused_ = state == SendState::again;
   if (!on_agenda_) agenda_.add(*this);
   return state;
+}
+
+void TcpLink::flush() {
+  const std::size_t queued = sender_->queued_bytes();
+  sender_->flush(descriptor_.get());
+  if (has_refused_ && (sender_->queued_bytes() < queued || queued == 0)) {
+    has_refused_ = false;
+    agenda_.note_room();
+  }
 }
 
 FetchState TcpLink::fetch(std::uint64_t token, std::byte* target) {
@@ -134,7 +144,7 @@ std::size_t TcpLink::collect(std::span<Event> out) {
     owes_connected_ = false;
   }
   if (state_ == State::open) {
-    sender_->flush(descriptor_.get());
+    flush();
     while (count < out.size() && sender_->has_sent()) {
       Event& event = out[count++] = make_event(EventKind::sent);
       sender_->take_sent(event.token);

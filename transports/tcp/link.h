@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/transport/transport.h"
@@ -27,12 +28,16 @@ class Agenda {
   void add(TcpLink& link);
   void remove(TcpLink& link);
   bool is_empty() const { return links_.empty(); }
+  // Whether a link that had refused a frame has room again, once: no event tells the caller, who may be about to
+  // sleep.
+  bool take_made_room() { return std::exchange(made_room_, false); }
+  void note_room() { made_room_ = true; }
   // Collects events of each link in turn and keeps those with more to do; starts with another link each time.
   std::size_t collect(std::span<Event> out);
 
  private:
   std::vector<TcpLink*> links_;
-  std::size_t first_ = 0;
+  bool made_room_ = false;
 };
 
 class TcpLink final : public Link {
@@ -75,6 +80,7 @@ class TcpLink final : public Link {
   friend class Agenda;
   enum class State : std::uint8_t { connecting, open, closed };
 
+  void flush();
   std::size_t collect_received(std::span<Event> out);
   void finish(Status why);
   Event make_event(EventKind kind);
@@ -93,6 +99,7 @@ class TcpLink final : public Link {
   std::optional<Receiver> receiver_;
   std::optional<Instant> waiting_since_;  // for an acknowledgement, as far as check_silence has seen
   bool is_parsed_ = true;                 // the receiver has nothing more without another read
+  bool has_refused_ = false;              // a frame, and nothing has left the queue since
   bool owes_connected_ = false;
   bool owes_closed_ = false;
   bool on_agenda_ = false;

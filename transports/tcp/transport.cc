@@ -177,6 +177,7 @@ void TcpTransport::run_timers(Instant now) {
 bool TcpTransport::prepare_wait() {
   const Instant now = monotonic_now();
   gather(now);
+  if (agenda_.take_made_room()) return false;
   if (!agenda_.is_empty() || (accepting_ && now >= accept_again_) || now >= next_timer_) return false;
   itimerspec when{};
   if (next_timer_ != kNever) {
