@@ -148,9 +148,14 @@ TEST_P(Conformance, SurvivesRandomTraffic) {
         "links between all after the storm"));
     settle();
     for_each_pair([&](Party& a, Party& b, std::uint32_t lane) {
-      ASSERT_EQ(std::count_if(a.lines().begin(), a.lines().end(),
-                              [&](const auto& l) { return l->open() && l->peer == b.id() && l->lane == lane; }),
-                1);
+      std::string open_links;
+      int open_count = 0;
+      for (const auto& line : a.lines()) {
+        if (!line->open() || line->peer != b.id() || line->lane != lane) continue;
+        open_links += line->link->describe() + (line->link->is_open() ? ", " : " (no longer open), ");
+        ++open_count;
+      }
+      ASSERT_EQ(open_count, 1) << open_links;
       ASSERT_TRUE(until([&] { return send_one(a, *a.open_line(b.id(), lane)); }, "room after the storm"));
     });
     const auto all_there = [&] {

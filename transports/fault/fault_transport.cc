@@ -82,15 +82,15 @@ Instant FaultTransport::held_until(const FaultLink& link, EventKind kind) {
 std::size_t FaultTransport::poll(std::span<Event> out, Instant now) {
   now_ = now;
   std::size_t count = 0;
-  for (auto entry = links_.begin(); queued_ > 0 && entry != links_.end(); ++entry) {
-    FaultLink& link = *entry->second;
-    while (count < out.size() && !link.held_.empty() && link.held_.front().due <= now) {
-      out[count] = link.held_.front().event;
-      link.note_reported(out[count++]);
-      link.held_.pop_front();
+  for (FaultLink* const link : holding_) {
+    while (count < out.size() && !link->held_.empty() && link->held_.front().due <= now) {
+      out[count] = link->held_.front().event;
+      link->note_reported(out[count++]);
+      link->held_.pop_front();
       --queued_;
     }
   }
+  std::erase_if(holding_, [](const FaultLink* link) { return link->held_.empty(); });
   if (queued_ >= kQueuedMax) return count;
 
   // What the wrapped transport reports now goes into the room that is left: held back, or kept where it is.
@@ -106,6 +106,7 @@ std::size_t FaultTransport::poll(std::span<Event> out, Instant now) {
     const bool is_held_back = due > now || !link.held_.empty();
     link.adopt(event, is_held_back);
     if (is_held_back) {
+      if (link.held_.empty()) holding_.push_back(&link);
       link.held_.push_back({event, due});
       ++queued_;
     } else {

@@ -50,6 +50,7 @@ void SimLink::open() {
   segment_ = network_.processes_[peer_].segment;
   segment_start_ = network_.processes_[peer_].segment_start;
   transport().note(EventKind::connected, *this);
+  for (; early_arrivals_ > 0; --early_arrivals_) arrive();
 }
 
 std::string SimLink::sentence(End end) const {
@@ -177,9 +178,25 @@ void SimLink::end_send(std::uint64_t cookie) {
 }
 
 void SimLink::arrive() {
+  if (state_ == State::connecting) {
+    ++early_arrivals_;
+    return;
+  }
   if (closing_noted_ || arrived_ >= incoming_.size()) return;
   ++arrived_;
   transport().note(EventKind::delivery, *this);
+  end_if_all_came();
+}
+
+void SimLink::hear_farewell(End end) {
+  if (state_ == State::closed) return;
+  farewell_heard_ = true;
+  farewell_ = end;
+  end_if_all_came();
+}
+
+void SimLink::end_if_all_came() {
+  if (farewell_heard_ && arrived_ >= incoming_.size() && fetches_under_way_ == 0) end_by(farewell_);
 }
 
 bool SimLink::report(Event& event) {
@@ -203,9 +220,13 @@ bool SimLink::report(Event& event) {
   event.header = frame.header;
   event.bytes = frame.bytes;
   event.token = token;
-  if (frame.bytes == 0 || random.chance(options.no_data_probability)) return true;
+  if (frame.bytes == 0) return true;
+  const bool comes_without_data = random.chance(frame.source != nullptr ? 0.5 : options.no_data_probability);
+  if (comes_without_data) {
+    poll_without_data_ = transport().polls_;
+    return true;
+  }
   if (frame.source != nullptr) {
-    if (random.chance(0.5)) return true;
     // As a peer's mapped memory would look: there at once, and the sender waits until it is released.
     frame.buffer = network_.buffers_.take(frame.bytes);
     std::memcpy(frame.buffer.data.get(), frame.source, frame.bytes);
@@ -248,6 +269,10 @@ FetchState SimLink::fetch(std::uint64_t token, std::byte* target) {
   if (network_.random_.chance(network_.options_.fetch_pending_probability)) {
     delivery.target = target;
     ++fetches_under_way_;
+    if (closing_noted_ && farewell_heard_) {  // the closed event waits for this fetch after all
+      transport().retract_closed(*this);
+      closing_noted_ = false;
+    }
     const Nanoseconds takes = path_.latency + time_for(delivery.frame.bytes, path_.bytes_per_second);
     network_.schedule(SimNetwork::Kind::fetched, network_.now_ + takes, self_, token, owner_, owner_);
     return FetchState::pending;
@@ -263,6 +288,7 @@ void SimLink::fetched(std::uint64_t token) {
   if (state_ == State::closed || closing_noted_) return;
   if (take_payload(deliveries_[token], deliveries_[token].target)) {
     transport().note(EventKind::fetched, *this, token);
+    end_if_all_came();
   } else {
     end_by(End::closed_by_peer);
   }

@@ -77,6 +77,10 @@ class SimLink final : public Link {
 
   void depart(std::uint64_t number);
   void arrive();
+  // The peer's end is closed: so is ours, once all that it had sent is here. After a partition a farewell may
+  // overtake.
+  void hear_farewell(End end);
+  void end_if_all_came();
   bool report(Event& event);  // the next delivery
   void fetched(std::uint64_t token);
   bool take_payload(Delivery& delivery, std::byte* target);  // false: it is lost
@@ -114,7 +118,11 @@ class SimLink final : public Link {
   Instant last_arrival_{};  // nothing sent later arrives earlier
   std::vector<Delivery> deliveries_;
   std::vector<std::uint32_t> free_deliveries_;
-  std::size_t fetches_under_way_ = 0;  // a farewell waits for them
+  std::size_t fetches_under_way_ = 0;    // a farewell waits for them
+  std::size_t early_arrivals_ = 0;       // before the accept
+  std::uint64_t poll_without_data_ = 0;  // the latest poll that reported a delivery to be fetched
+  bool farewell_heard_ = false;
+  End farewell_ = End::closed_by_peer;
   std::shared_ptr<std::byte[]> segment_;
   std::byte* segment_start_ = nullptr;
 };

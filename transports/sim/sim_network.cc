@@ -12,7 +12,6 @@ namespace tutti {
 
 namespace {
 
-constexpr Nanoseconds kALittle{1'000};
 constexpr std::size_t kSegmentAlignment = 64;
 
 }  // namespace
@@ -256,20 +255,11 @@ void SimNetwork::happen(const Happening& happening) {
     case Kind::departed:
       link->depart(happening.token);
       break;
-    // After a partition, what was held up may be overtaken by what was not; the order of a link is kept here.
     case Kind::arrival:
-      if (is_connecting) {
-        schedule(happening.kind, now_ + kALittle, happening.link, happening.token, happening.from, happening.to);
-      } else {
-        link->arrive();
-      }
+      link->arrive();
       break;
     case Kind::farewell:
-      if (link->arrived_ < link->incoming_.size() || link->fetches_under_way_ > 0) {
-        schedule(happening.kind, now_ + kALittle, happening.link, happening.token, happening.from, happening.to);
-      } else if (link->state_ != SimLink::State::closed) {
-        link->end_by(static_cast<End>(happening.token));
-      }
+      link->hear_farewell(static_cast<End>(happening.token));
       break;
     case Kind::sent:
       link->end_send(happening.token);

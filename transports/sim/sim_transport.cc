@@ -118,8 +118,11 @@ void SimTransport::forget(Link* link) {
 std::size_t SimTransport::poll(std::span<Event> out, Instant) {
   if (network_.processes_[process_].crashed) return 0;
   std::size_t count = 0;
+  ++polls_;
   while (count < out.size() && !notes_.empty()) {
     const Note note = notes_.front();
+    // Whoever is told of a payload to be fetched gets the chance to fetch it before the link is closed.
+    if (note.kind == EventKind::closed && note.link->poll_without_data_ == polls_) break;
     notes_.pop_front();
     Event event;
     event.kind = note.kind;
@@ -136,6 +139,10 @@ std::size_t SimTransport::poll(std::span<Event> out, Instant) {
     out[count++] = event;
   }
   return count;
+}
+
+void SimTransport::retract_closed(const SimLink& link) {
+  std::erase_if(notes_, [&](const Note& note) { return note.link == &link && note.kind == EventKind::closed; });
 }
 
 std::byte* SimTransport::segment() { return network_.processes_[process_].segment_start; }

@@ -43,6 +43,8 @@ class SimTransport final : public Transport {
   };
   void note(EventKind kind, SimLink& link, std::uint64_t token = 0) { notes_.push_back({kind, &link, token}); }
 
+  void retract_closed(const SimLink& link);
+
   static std::uint64_t key(std::uint32_t peer, std::uint32_t lane) { return std::uint64_t{peer} << 32 | lane; }
   SimLink* current(std::uint32_t peer, std::uint32_t lane) const;
   void set_current(SimLink& link);
@@ -53,6 +55,7 @@ class SimTransport final : public Transport {
   Capabilities capabilities_;
   std::array<std::byte, 40> address_;
   std::deque<Note> notes_;
+  std::uint64_t polls_ = 0;
   std::vector<SimLink*> links_;
   std::unordered_map<std::uint64_t, SimLink*> current_;  // by key: the link that connect() would return
 };
