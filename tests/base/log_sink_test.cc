@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <fstream>
-#include <regex>
 #include <thread>
 
 namespace tutti {
@@ -39,8 +39,18 @@ TEST_F(LogSink, ALineHasTimeHostProcessLevelAreaAndSentence) {
   log->write(LogLevel::warn, "tcp", "{} carries {} Gbit/s", "eth1", 1.1);
   const auto lines = lines_of(settings_.log_file);
   ASSERT_EQ(lines.size(), 1u);
-  const std::regex form(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z \S+ \d+ warn tcp: eth1 carries 1\.1 Gbit/s)");
-  EXPECT_TRUE(std::regex_match(lines[0], form)) << lines[0];
+  int year = 0;
+  int micros = 0;
+  int pid = 0;
+  int end = 0;
+  char host[256] = {};
+  EXPECT_EQ(std::sscanf(lines[0].c_str(), "%4d-%*2d-%*2dT%*2d:%*2d:%*2d.%6dZ %255s %d warn tcp: %n", &year, &micros,
+                        host, &pid, &end),
+            4)
+      << lines[0];
+  EXPECT_GE(year, 2026);
+  EXPECT_EQ(pid, getpid());
+  EXPECT_EQ(lines[0].substr(static_cast<std::size_t>(end)), "eth1 carries 1.1 Gbit/s");
 }
 
 TEST_F(LogSink, TheSameEventIsOneJsonObject) {
