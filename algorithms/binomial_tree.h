@@ -5,13 +5,13 @@
 //          0             parent of v: v without its lowest set bit, so v is as deep as it has bits set
 //        / | \           children of the root C = ceil(log2 p), depth D = floor(log2 p)
 //       1  2  4          .
-//          | / \         a rank's children are served in one send where they get the same, and folded in one
-//          reduction 3 5  6 - 7
+//          | / \         a rank's children are served in one send where they get the same,
+//          3 5  6 - 7    and folded in one reduction
 //
 //                steps    messages    blocks sent              blocks reduced     (at the busiest rank)
 //   broadcast    D        C           C                        0
 //   reduce       D        1           1                        C
-//   all_reduce   2D       C           C                        C                  (reduce to rank 0, then broadcast)
+//   all_reduce   2D       C           C                        C                  (reduce, then broadcast)
 //   gather       D        1           the largest subtree      0
 //   scatter      D        C           p - 1                    0
 //

@@ -3,9 +3,8 @@
 // Weathersby, "Efficient algorithms for all-to-all communications in multiport message-passing systems", 1997.)
 //
 //                 steps           blocks sent
-//   all_gather    ceil(log2 p)    p - 1             in round k, 2^k blocks go to rank - 2^k
-//   all_to_all    ceil(log2 p)    about p/2 each    in round k, the blocks with bit k in their distance go to rank +
-//   2^k
+//   all_gather    ceil(log2 p)    p - 1                 round k: 2^k blocks go to rank - 2^k
+//   all_to_all    ceil(log2 p)    about p/2 a round     round k: blocks whose distance has bit k go to rank + 2^k
 #pragma once
 
 #include "src/schedule/builder.h"

@@ -4,9 +4,10 @@
 //
 //                    steps    messages    blocks sent    blocks reduced     (at the busiest rank)
 //   all_reduce       1        p - 1       p - 1          p - 1
-//   two_shot         2        2(p - 1)    2(p - 1)/p     (p - 1)/p          (direct reduce-scatter, direct
-//   all-gather) star             2        p - 1       p - 1          p - 1              (rank 0 folds all and sends
-//   to all) reduce_scatter   1        p - 1       p - 1          p - 1 all_gather       1        p - 1       p - 1 0
+//   two_shot         2        2(p - 1)    2(p - 1)/p     (p - 1)/p          (reduce_scatter, then all_gather)
+//   star             2        p - 1       p - 1          p - 1              (rank 0 folds, then sends to all)
+//   reduce_scatter   1        p - 1       p - 1          p - 1
+//   all_gather       1        p - 1       p - 1          0
 //   all_to_all       1        p - 1       p - 1          0
 //   broadcast        1        p - 1       p - 1          0
 //   scatter          1        p - 1       p - 1          0

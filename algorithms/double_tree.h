@@ -3,17 +3,16 @@
 // steps: for middle-sized messages, and for large ones among many ranks. (Sanders, Speck and Träff, "Two-tree
 // algorithms for full bandwidth broadcast, reduction and scan", 2009.)
 //
-//       4                 the first tree, over 1..m: a number's place is the number of zero bits it ends in, so that
-//       all
-//     /   \               odd numbers are leaves. The second is the first seen from the other end (m even) or moved
-//    2     6              by one (m odd), so that all odd numbers, save possibly one, have children.
-//   / \   / \             D = floor(log2 m)
+//       4           the first tree, over 1..m: a number stands as high as it has zero bits at its end, so
+//     /   \         that all odd numbers are leaves. The second is the first seen from the other end (m even)
+//    2     6        or moved by one (m odd), so that all even numbers are leaves there.
+//   / \   / \       D = floor(log2 m)
 //  1   3 5   7
 //
-//                steps         messages    blocks sent    blocks reduced     (at the busiest rank, 4 ranks or more)
-//   all_reduce   2 D, m = p    4           2              1
-//   broadcast    1 + D         2           1              0                  (the trees are over the m = p - 1
-//   others; reduce       1 + D         2           1              1                   the root is above both)
+//                steps    messages    blocks sent    blocks reduced     (at the busiest of 4 ranks or more)
+//   all_reduce   2 D      4           2              1                  m = p
+//   broadcast    1 + D    2           1              0                  m = p - 1: the root is above both trees
+//   reduce       1 + D    2           1              1                  the same
 #pragma once
 
 #include "src/schedule/builder.h"

@@ -1,5 +1,5 @@
-// Folded: how algorithms for a power of two serve any rank count p = q + r, q the largest power of two. Ranks 0 to 2r
-// - 1 pair up and the odd one of each pair stands for both; the rest stand for themselves. That makes q places,
+// Folded: how algorithms for a power of two serve any rank count p = q + r, q the largest power of two. The first
+// 2r ranks pair up and the odd one of each pair stands for both; the rest stand for themselves. That makes q places,
 // numbered in rank order, and each stands for a run of neighbouring ranks, so results can still be folded and blocks
 // kept in order.
 //

@@ -9,8 +9,7 @@
 //   reduce_scatter    p - 1      p - 1          p - 1
 //   all_gather        p - 1      p - 1          0
 //   all_reduce        2(p - 1)   2(p - 1)/p     (p - 1)/p
-//   reduce            p          1 (p > 1)      (p - 1)/p      (reduce-scatter, then everybody sends the root its
-//   chunk)
+//   reduce            p          1 (p > 1)      (p - 1)/p      (reduce-scatter, then chunks go to the root)
 //
 // With both directions, every piece is cut in two halves that go round opposite rings at once: the same data, twice
 // the messages of half the size, and both directions of every link are in use.

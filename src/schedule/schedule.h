@@ -5,18 +5,17 @@
 //  - A step may run once every step in its `after` list is done; steps without a path between them may run in any
 //    order or at once. `after` lists name earlier steps only. The Builder infers them from overlapping views.
 //  - Nothing is written to input views, in place or not: an in-place program writes to the output. Two views are
-//  equally
-//    long when they have the same number of blocks and cover the same part of them.
+//    equally long when they have the same number of blocks and cover the same part of them.
 //  - The n-th message that rank a sends to rank b matches the n-th message that b's program takes from a (by program
-//    order of the steps, and of the operands inside a reduce). There are no tags.
-//  - send: delivers `source` to every rank in its peer list (each counts as one message to that peer). Done when the
-//    source may be overwritten.
+//    order of the steps, and of the operands inside a reduce). There are no tags. The messages of a pair move in that
+//    order, so no program may need a later one to get on with an earlier one (the verifier sees to it).
+//  - send: delivers `source` to every rank in its peer list (each counts as one message to that peer, and none is
+//    named twice). Done when the source may be overwritten.
 //  - receive: writes the next message of its one peer to `target`.
-//  - reduce: target = fold of the operands, from left to right in the order listed, in one pass. An operand is a
-//  local
-//    view or the next message of a peer. A local operand may be exactly the target. All operands are as long as the
-//    target. There are at least two. The order is part of the program because floating-point sums depend on it: a
-//    schedule in which two ranks compute the same result must fold in the same order on both.
+//  - reduce: target = fold of the operands, from left to right in the order listed, in one pass. There are at least
+//    two. An operand is a local view or the next message of a peer. A local operand may be exactly the target. All
+//    operands are as long as the target. The order is part of the program because floating-point sums depend on it:
+//    a schedule in which two ranks compute the same result must fold in the same order on both.
 //  - copy: writes `source` to `target`. They may be the same memory exactly when there is something to finish.
 //  - finish on a reduce or copy: what is written is a final result, to which the operation's last act (average's
 //    division) is applied. Every final result is finished exactly once on its way to the outputs that show it.
@@ -28,12 +27,15 @@
 //   all_to_all                      input p blocks, output p blocks
 //   gather                          input 1 block, output p blocks at the root, none elsewhere
 //   scatter                         input p blocks at the root, none elsewhere, output 1 block
-// Broadcast reads the input at the root only; reduce writes the output at the root only; elsewhere that buffer has no
-// blocks and in_place means nothing.
+// Broadcast reads the input at the root only, reduce writes the output at the root only: elsewhere that buffer has no
+// blocks, and in_place means nothing at a rank where either buffer has none.
+//
 // in_place (a rank's own affair): all_reduce, reduce, broadcast, all_to_all: input and output are the same memory.
 // all_gather and, at its root, gather: the input is output block `rank`. reduce_scatter and, at its root, scatter:
-// the output is input block `rank`. A program for an in-place call is right under that overlap. Scratch block i has
-// as many elements as the view scratch[i] (a view of input or output, or a part of one).
+// the output is input block `rank`. A program for an in-place call is right under that overlap.
+//
+// Scratch block i has as many elements as the view scratch[i], which is one block of input or output or a part of
+// one. A scratch block like a part is itself only used whole. Scratch memory is undefined until written.
 #pragma once
 
 #include <cstdint>
