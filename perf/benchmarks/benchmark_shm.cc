@@ -151,6 +151,50 @@ double stream(Side& side, std::byte* buffer, std::size_t span, std::size_t bytes
   return static_cast<double>(total) / seconds_since(begin);
 }
 
+// Both sides at once: each makes its next frame (adds to what lies there, as a reduction step would have), sends it,
+// and adds each frame that comes to a buffer of its own. In bytes per second and direction.
+double exchange(Side& side, std::byte* source, std::byte* target, std::size_t span, std::size_t bytes,
+                std::size_t total) {
+  static std::vector<std::byte> scratch(std::size_t{1} << 20);
+  const std::size_t frames = total / bytes;
+  const std::size_t places = span / bytes;
+  std::size_t sent = 0;
+  std::size_t ended = 0;
+  std::size_t received = 0;
+  bool made = false;
+  const auto add = [&](std::byte* to, const std::byte* from) {
+    auto* const sums = reinterpret_cast<float*>(to);
+    const auto* const terms = reinterpret_cast<const float*>(from);
+    for (std::size_t i = 0; i < bytes / sizeof(float); ++i) sums[i] += terms[i];
+  };
+  const auto take = [&](Event& event) {
+    if (event.kind == EventKind::sent) {
+      ++ended;
+      return;
+    }
+    const std::byte* data = event.data;
+    if (!data) {
+      if (side.link->fetch(event.token, scratch.data()) != FetchState::done) give_up("a fetch did not work");
+      data = scratch.data();
+    }
+    add(target + received++ % places * bytes, data);
+    side.link->release(event.token);
+  };
+  const Instant begin = monotonic_now();
+  while (ended < frames || received < frames) {
+    if (sent < frames && sent - ended < 2 && sent < received + 4) {
+      std::byte* const frame = source + sent % places * bytes;
+      if (!made) add(frame, target + sent % places * bytes);
+      const SendState state = side.link->send(Header{}, frame, bytes, 0);
+      made = state == SendState::again;
+      sent += made ? 0 : 1;
+      ended += state == SendState::copied ? 1 : 0;
+    }
+    side.run([polls = 0]() mutable { return polls++ > 0; }, take);
+  }
+  return static_cast<double>(total) / seconds_since(begin);
+}
+
 // A round on a board: both publish 8 bytes and read the other's. In ns.
 double board_round(Side& side, std::uint64_t& sequence) {
   constexpr int kRounds = 50'000;
@@ -211,7 +255,7 @@ void measure(Side& side, int repetitions) {
     std::vector<double> results;
     for (int i = 0; i < repetitions; ++i) results.push_back(once() * scale);
     if (side.first) {
-      std::printf("  %-44s %9.2f %s (best %.2f)\n", what, median(results), unit,
+      std::printf("  %-48s %9.2f %s (best %.2f)\n", what, median(results), unit,
                   std::strcmp(unit, "ns") == 0 ? *std::min_element(results.begin(), results.end())
                                                : *std::max_element(results.begin(), results.end()));
       std::fflush(stdout);
@@ -229,18 +273,24 @@ void measure(Side& side, int repetitions) {
     report("board, a round of 8 B", "ns", 1, [&] { return board_round(side, sequence); });
   }
   auto* const region = *side.regions.allocate(64 * kMiB);
-  std::memset(region, 1, 64 * kMiB);
-  for (const std::size_t span : {kMiB, 64 * kMiB}) {
+  std::memset(region, 0, 64 * kMiB);
+  std::vector<std::byte> target(64 * kMiB);
+  const char* const how = cross_memory ? "cross-memory" : "staging";
+  for (const bool cached : {true, false}) {
     for (const std::size_t bytes : {kMiB / 16, kMiB / 4, kMiB}) {
-      const auto name = [&](const char* how) {
-        return format("{}, {} out of {}", how, format_bytes(bytes), format_bytes(span));
+      const std::size_t span = cached ? 8 * bytes : 64 * kMiB;
+      const auto name = [&](const char* what, const char* path) {
+        return format("{}, {}, {} out of {}", what, path, format_bytes(bytes), format_bytes(span));
       };
       const std::size_t total = 256 * kMiB;
-      report(name(cross_memory ? "cross-memory" : "staging").c_str(), "GB/s", 1e-9,
-             [&] { return stream(side, own.data(), span, bytes, total); });
+      report(name("stream", how).c_str(), "GB/s", 1e-9, [&] { return stream(side, own.data(), span, bytes, total); });
+      report(name("exchange", how).c_str(), "GB/s", 1e-9,
+             [&] { return exchange(side, own.data(), target.data(), span, bytes, total); });
       if (cross_memory) continue;
-      report(name("region").c_str(), "GB/s", 1e-9,
+      report(name("stream", "region").c_str(), "GB/s", 1e-9,
              [&] { return stream(side, side.first ? region : own.data(), span, bytes, total); });
+      report(name("exchange", "region").c_str(), "GB/s", 1e-9,
+             [&] { return exchange(side, region, target.data(), span, bytes, total); });
     }
   }
 }
@@ -284,5 +334,5 @@ int main(int argc, char** argv) {
   tutti::compare(tutti::ShmCopyMode::staging, repetitions);
   tutti::compare(tutti::ShmCopyMode::cross_memory, repetitions);
   std::printf("one process\n");
-  for (const int peers : {1, 7}) std::printf("  idle poll, %d peers %34.2f ns\n", peers, tutti::idle_poll(peers));
+  for (const int peers : {1, 7}) std::printf("  idle poll, %d peers %37.2f ns\n", peers, tutti::idle_poll(peers));
 }

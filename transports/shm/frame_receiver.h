@@ -49,11 +49,16 @@ class FrameReceiver {
     return state >> kStampShift == stamp_of(position_);
   }
 
+  // Nothing has come, and there is nothing to tell the sender.
+  bool is_idle() const {
+    const std::uint64_t state = shared_->entries[position_ % kEntries].state.load(std::memory_order_relaxed);
+    return state >> kStampShift == ((stamp_of(position_) - 1) & kStampMask) && !should_tell();
+  }
+
   // Tells the sender that everything delivered so far in the ring and the inline area may be overwritten. True when
   // the sender waits for that.
   bool tell_consumed();
   bool should_tell() const { return position_ - told_ >= kTellEntries || untold_bytes_ >= kTellBytes; }
-  bool has_untold() const { return position_ != told_; }
 
   // The payload of `slot` is needed no longer. True when the sender waits for room.
   bool acknowledge(std::uint64_t slot);

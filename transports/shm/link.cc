@@ -315,6 +315,7 @@ void ShmLink::map_region(const Message& message, const std::vector<Descriptor>& 
   }
   auto mapping = map_received(descriptors[0], message.region_bytes, Access::read,
                               format("a memory region of process {}", endpoint_.pid));
+  if (!mapping && mapping.status().code() == Code::invalid) return violated(mapping.status().text());
   if (!mapping) return end(mapping.status().prefixed(describe()));
   peer_regions_[message.region].mapping = std::move(*mapping);
 }

@@ -61,12 +61,17 @@ class ShmLink final : public Link {
   bool is_peer_gone() const { return peer_gone_; }
   std::uint64_t connection() const { return endpoint_.connection; }
   void set_connection(std::uint64_t connection) { endpoint_.connection = connection; }
+  // Whether receive() would find nothing: cheap, because most polls ask most links in vain.
+  bool is_idle() const {
+    return receiver_.is_idle() && !sender_.has_outstanding() && !peer_gone_ && state_ == State::open;
+  }
   // Everything that has come, as events; says `closed` when the peer is gone and all it sent was delivered.
   std::size_t receive(Event* out, std::size_t room);
   bool has_work();  // for prepare_wait
   void peer_is_gone(const Status& why);
   void handle(const Message& message, std::vector<Descriptor> descriptors);  // region, region_gone, ready, farewell
   void end(const Status& why);                                               // the link closes now, with this reason
+  void violated(const std::string& what);  // the link closes, because the peer did what no peer may
   void announce_gone_regions();
 
  private:
@@ -101,7 +106,6 @@ class ShmLink final : public Link {
   void map_region(const Message& message, const std::vector<Descriptor>& descriptors);
   void drop_region(std::uint64_t number);
   void wake_peer();
-  void violated(const std::string& what);
   std::atomic<std::uint32_t>& peer_sleeping();
 
   ShmTransport& transport_;

@@ -174,6 +174,7 @@ void ShmTransport::handle(Connection& connection, Received received) {
     case Received::State::ended:
       return peer_has_ended(connection);
     case Received::State::malformed:
+      if (connection.phase == Phase::open) return connection.link->violated("a message of another size or version");
       return refuse(connection, {Code::invalid,
                                  format("shm: process {} on {} does not speak this version of Tutti's protocol; the "
                                         "connection was closed",
@@ -358,7 +359,7 @@ Result<ShmLink::Endpoint> ShmTransport::endpoint_from(const Connection& connecti
 }
 
 bool ShmTransport::probe(const Connection& connection, const Message& message) const {
-  if (options_.copy_mode == ShmCopyMode::staging) return false;
+  if (options_.copy_mode != ShmCopyMode::cross_memory) return false;
   const Status probed = probe_peer_memory(connection.peer.pid, message.probe_address, message.probe_value);
   if (!probed) {
     options_.log.write(LogLevel::info, "shm", "payloads from process {} on {} go through staging memory: {}",

@@ -98,9 +98,10 @@ std::size_t ShmTransport::poll(std::span<Event> out, Instant now) {
   std::size_t at = next_link_;
   for (std::size_t i = 0; i < links && count < out.size(); ++i) {
     ShmLink& link = *open_[at];
+    if (++at == links) at = 0;
+    if (link.is_idle()) continue;
     count += link.receive(out.data() + count, out.size() - count);
     closed_some |= link.is_closed();
-    if (++at == links) at = 0;
   }
   ++next_link_;
   if (closed_some) std::erase_if(open_, [](const ShmLink* link) { return link->is_closed(); });
