@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kAcceptsPerPoll = 64;
 constexpr Nanoseconds kAcceptPause = std::chrono::milliseconds(250);
-constexpr Nanoseconds kSetupAgeMin = std::chrono::seconds(1);  // a younger one is not put out for a newcomer
+constexpr Nanoseconds kSetupAgeMin = std::chrono::milliseconds(250);  // a younger one is not put out for a newcomer
 constexpr Nanoseconds kConnectLimit = std::chrono::seconds(2);
 
 std::string_view explain(Greeting::Reason reason) {

@@ -117,14 +117,21 @@ void TcpLink::on_ready(std::uint32_t flags) {
   if (has_work()) agenda_.add(*this);
 }
 
+// Time alone proves nothing: the kernel waits longer after each question, up to minutes, also while a peer that is
+// alive and does not read answers every one of them.
 void TcpLink::check_silence(Nanoseconds limit, Instant now) {
+  constexpr unsigned kQuestionsMin = 3;
   if (state_ != State::open) return;
   const Silence silence = measure_silence(descriptor_.get());
-  if (!silence.is_waiting || silence.since_answer < limit / 4) {
-    waiting_since_.reset();
-  } else if (!waiting_since_) {
-    waiting_since_ = now;  // the last answer may be old for want of a question
-  } else if (now - *waiting_since_ >= limit && silence.since_answer >= limit) {
+  const Instant question = now - silence.since_question;
+  if (now - silence.since_answer > last_question_) questions_unanswered_ = 0;
+  if (silence.since_answer > silence.since_question &&
+      (questions_unanswered_ == 0 || question - last_question_ > std::chrono::milliseconds(10))) {
+    ++questions_unanswered_;
+    last_question_ = question;
+  }
+  if (silence.since_answer < limit) return;
+  if (questions_unanswered_ >= kQuestionsMin || silence.probes_unanswered >= kQuestionsMin) {
     lose(Code::peer_lost,
          format("the host of {} has not answered for {}", names_.peer, format_duration(silence.since_answer)));
   }

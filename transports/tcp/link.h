@@ -71,7 +71,8 @@ class TcpLink final : public Link {
   void lose(Code code, std::string_view cause);
   // epoll says these EPOLL... flags of the socket.
   void on_ready(std::uint32_t flags);
-  // Loses the link if the peer's host has not answered for `limit`. Asked again after a fraction of it.
+  // Loses the link if the peer's host has left several questions unanswered, for `limit` or longer. Called every now
+  // and then.
   void check_silence(Nanoseconds limit, Instant now);
   std::size_t collect(std::span<Event> out);
   bool has_work() const;
@@ -97,9 +98,10 @@ class TcpLink final : public Link {
   Endpoint remote_;
   std::optional<Sender> sender_;  // both from open() on, and kept when closed: data may still be in use
   std::optional<Receiver> receiver_;
-  std::optional<Instant> waiting_since_;  // for an acknowledgement, as far as check_silence has seen
-  bool is_parsed_ = true;                 // the receiver has nothing more without another read
-  bool has_refused_ = false;              // a frame, and nothing has left the queue since
+  Instant last_question_{};  // the latest that check_silence found unanswered
+  unsigned questions_unanswered_ = 0;
+  bool is_parsed_ = true;     // the receiver has nothing more without another read
+  bool has_refused_ = false;  // a frame, and nothing has left the queue since
   bool owes_connected_ = false;
   bool owes_closed_ = false;
   bool on_agenda_ = false;

@@ -33,9 +33,9 @@ void add_loopback(std::vector<Route>& routes, const Address& peer) {
   if (peer.has_ipv6) routes.push_back({"lo", IpAddress::loopback(true), {IpAddress::loopback(true), peer.port}});
 }
 
-// The ways over one local interface, best first.
-void add_routes(std::vector<Route>& routes, const Interface& local, std::size_t place, const Address& peer) {
-  std::vector<Candidate> candidates;
+// The ways over one local interface.
+void add_candidates(std::vector<Candidate>& candidates, const Interface& local, std::size_t place,
+                    const Address& peer) {
   const std::size_t count = peer.interfaces.size();
   for (std::size_t i = 0; i < count; ++i) {
     const Interface& remote = peer.interfaces[(place + i) % count];
@@ -51,9 +51,6 @@ void add_routes(std::vector<Route>& routes, const Interface& local, std::size_t 
       candidates.push_back({rank, {local.name, source->ip, {theirs.ip, peer.port}}});
     }
   }
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [](const auto& a, const auto& b) { return a.rank < b.rank; });
-  for (Candidate& candidate : candidates) routes.push_back(std::move(candidate.route));
 }
 
 }  // namespace
@@ -61,6 +58,7 @@ void add_routes(std::vector<Route>& routes, const Interface& local, std::size_t 
 std::vector<Route> plan_routes(const Address& local, const Address& peer, std::uint32_t lane) {
   std::vector<Route> routes;
   if (local.host == peer.host) add_loopback(routes, peer);
+  std::vector<Candidate> candidates;
   std::vector<const Interface*> near;
   std::vector<const Interface*> far;
   for (const Interface& interface : local.interfaces) {
@@ -69,9 +67,12 @@ std::vector<Route> plan_routes(const Address& local, const Address& peer, std::u
   if (near.empty()) near.swap(far);
   for (std::size_t i = 0; i < near.size(); ++i) {
     const std::size_t place = (lane + i) % near.size();
-    add_routes(routes, *near[place], lane + i, peer);
+    add_candidates(candidates, *near[place], lane + i, peer);
   }
-  for (const Interface* interface : far) add_routes(routes, *interface, 0, peer);
+  for (const Interface* interface : far) add_candidates(candidates, *interface, 0, peer);
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const auto& a, const auto& b) { return a.rank < b.rank; });
+  for (Candidate& candidate : candidates) routes.push_back(std::move(candidate.route));
   if (routes.size() > kRoutesMax) routes.resize(kRoutesMax);
   return routes;
 }

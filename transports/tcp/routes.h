@@ -17,9 +17,10 @@ struct Route {
   bool operator==(const Route&) const = default;
 };
 
-// Same host: loopback, then every address. Otherwise the interfaces that share a subnet with the peer, or all of them
-// where none does, rotated by the lane so that lanes spread over NICs on both sides; for each, the peer's addresses:
-// same subnet first, then the interface of the same place in the list, then the rest. Empty: not reachable.
+// Same host: loopback, then every address. Otherwise first the ways within a subnet, then those between interfaces of
+// the same place in their lists, then the rest; among equals the interfaces are rotated by the lane, so that lanes
+// spread over the NICs of both sides. Interfaces that share no subnet come last where others do. Empty: not
+// reachable.
 std::vector<Route> plan_routes(const Address& local, const Address& peer, std::uint32_t lane);
 
 }  // namespace tutti::tcp

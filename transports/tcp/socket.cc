@@ -94,7 +94,8 @@ Silence measure_silence(int fd) {
   tcp_info info{};
   socklen_t bytes = sizeof info;
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return {};
-  return {info.tcpi_unacked > 0 || info.tcpi_probes > 0, std::chrono::milliseconds(info.tcpi_last_ack_recv)};
+  return {std::chrono::milliseconds(info.tcpi_last_ack_recv), std::chrono::milliseconds(info.tcpi_last_data_sent),
+          info.tcpi_probes};
 }
 
 std::size_t unacknowledged_bytes(int fd) {

@@ -50,10 +50,11 @@ std::optional<int> connect_outcome(int fd);
 
 Endpoint local_endpoint(int fd);
 
-// What the kernel knows of the peer's silence on a connection.
+// What the kernel knows of a peer's silence. A question is anything that has to be acknowledged.
 struct Silence {
-  bool is_waiting = false;      // something was sent or asked that has not been acknowledged
-  Nanoseconds since_answer{0};  // since the last acknowledgement of any kind
+  Nanoseconds since_answer{0};     // since the last acknowledgement of any kind
+  Nanoseconds since_question{0};   // since data was last sent, again or for the first time
+  unsigned probes_unanswered = 0;  // of an idle peer, or of one that had no room for data
 };
 Silence measure_silence(int fd);
 
