@@ -17,9 +17,11 @@ void FaultLink::damage(std::byte* data, std::size_t bytes) {
 
 SendState FaultLink::send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) {
   const FaultOptions& options = owner_.options_;
-  if (is_open()) {
-    if (stalled_until_ > owner_.now_) return SendState::again;
-    if (options.again_probability > 0 && owner_.random_.chance(options.again_probability)) return SendState::again;
+  const bool is_stalled = stalled_until_ > owner_.now_;
+  const bool is_refused = options.again_probability > 0 && owner_.random_.chance(options.again_probability);
+  if (is_open() && (is_stalled || is_refused)) {
+    owner_.refused_ = true;
+    return SendState::again;
   }
   const SendState state = wrapped_.send(header, payload, bytes, cookie);
   if (state != SendState::copied && state != SendState::pending) return state;

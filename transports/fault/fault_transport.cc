@@ -1,6 +1,7 @@
 #include "transports/fault/fault_transport.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "transports/fault/fault_link.h"
 
@@ -65,7 +66,10 @@ void FaultTransport::forget(Link* link) {
   wrapped_->forget(wrapped);
 }
 
-bool FaultTransport::prepare_wait() { return queued_ == 0 && wrapped_->prepare_wait(); }
+bool FaultTransport::prepare_wait() {
+  const bool must_look_again = std::exchange(refused_, false) || queued_ > 0;
+  return !must_look_again && wrapped_->prepare_wait();
+}
 
 Nanoseconds FaultTransport::up_to(Nanoseconds most) {
   return Nanoseconds(static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(most.count()) + 1)));

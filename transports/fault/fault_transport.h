@@ -77,6 +77,7 @@ class FaultTransport final : public Transport {
   Random random_;
   Instant now_{};  // of the latest poll
   std::uint64_t links_made_ = 0;
+  bool refused_ = false;             // a send was refused by us: nothing would wake whoever sleeps over it
   std::size_t queued_ = 0;           // events held back
   std::vector<FaultLink*> holding_;  // the links that hold some, the longest first: never in an order by chance
   std::unordered_map<Link*, std::unique_ptr<FaultLink>> links_;  // by the wrapped one
