@@ -38,7 +38,6 @@ TEST(Settings, AnEmptyEnvironmentGivesTheDefaultsOfTheTable) {
   EXPECT_EQ(settings->connect_timeout, 60s);
   EXPECT_EQ(settings->transports, (std::vector<std::string>{"self", "shm", "tcp"}));
   EXPECT_EQ(settings->eager_bytes, 16384u);
-  EXPECT_EQ(settings->shm_staging_bytes, 1u << 20);
   EXPECT_EQ(settings->shm_copy, ShmCopy::automatic);
   EXPECT_TRUE(settings->recorder);
   EXPECT_TRUE(settings->tcp_ports.any());
