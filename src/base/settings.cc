@@ -28,7 +28,7 @@ constexpr Setting kTable[] = {
     {"TUTTI_SEGMENT_BYTES", &S::segment_bytes, "0", "0..1G", "Size of the pieces in which large messages are streamed; 0 lets the planner decide.", "0.1"},
     {"TUTTI_EAGER_BYTES", &S::eager_bytes, "16k", "0..1M", "Largest message that is sent before its receiver has asked for it.", "0.1"},
     {"TUTTI_SHM_BOARD_BYTES", &S::shm_board_bytes, "8k", "0..1M", "Largest message that goes through the flat board that all processes of a host share.", "0.1"},
-    {"TUTTI_SHM_STAGING_BYTES", &S::shm_staging_bytes, "1M", "64k..1G", "Shared memory through which copies pass, for each direction of each pair of processes.", "0.1"},
+    {"TUTTI_SHM_STAGING_BYTES", &S::shm_staging_bytes, "4M", "2M..1G", "Shared memory through which copies pass, for each direction of each pair of processes.", "0.1"},
     {"TUTTI_SHM_COPY", &S::shm_copy, "auto", "auto|staging|cma", "How memory that its peers have not mapped is moved: through shared staging memory, by the kernel (cross-memory attach), or whichever is faster.", "0.1"},
     {"TUTTI_TCP_CONNECTIONS", &S::tcp_connections, "0", "0..64", "Connections between two processes; 0 lets the planner decide.", "0.1"},
     {"TUTTI_TCP_INTERFACES", &S::tcp_interfaces, "", "", "Network interfaces to use, such as eth0,eth1, or with ^ those to leave out, such as ^docker0; empty uses all.", "0.1"},

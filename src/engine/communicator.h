@@ -36,6 +36,7 @@ class Communicator {
   const std::string& name() const { return name_; }
   const Status& failure() const { return failure_; }
   const Planner& planner() const { return *planner_; }
+  std::size_t pending() const { return operations_; }  // operations not complete
   // "rank 5 (node07 pid 4242)"
   std::string describe(Rank rank) const;
 

@@ -81,6 +81,8 @@ class Engine {
   void destroy(Communicator* communicator, Instant now);
   void abort(Communicator* communicator, const Status& why, Instant now);
 
+  // Whether start() would find a plan and a communicator that works.
+  Status check(Communicator* communicator, const OperationRequest& request);
   // Starts an operation; it is complete when is_complete() says so, which may be at once. The caller owns the pointer
   // until release().
   Result<Operation*> start(Communicator* communicator, const OperationRequest& request, Instant now);
@@ -91,6 +93,7 @@ class Engine {
   // Does what can be done. Returns how many events and steps that were; 0 says that waiting may be in place.
   std::size_t progress(Instant now);
   bool has_operations() const { return !operations_.empty(); }
+  std::uint64_t completed() const { return completed_; }  // operations, since the beginning
   bool is_drained() const;  // nothing taken by a link is still in this process
   Instant next_timer() const { return next_timer_; }
 
@@ -200,6 +203,7 @@ class Engine {
   std::vector<Operation*> free_operations_;
   std::vector<Operation*> operations_;  // not complete
   std::vector<Event> events_;
+  std::uint64_t completed_ = 0;
   Instant next_timer_ = kNever;
   Instant now_{};
 

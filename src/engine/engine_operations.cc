@@ -181,6 +181,11 @@ Result<std::shared_ptr<const CompiledPlan>> Engine::find_plan(Communicator& comm
   return made;
 }
 
+Status Engine::check(Communicator* communicator, const OperationRequest& request) {
+  if (!communicator->failure_.is_ok()) return communicator->failure_;
+  return find_plan(*communicator, request).status();
+}
+
 Result<Operation*> Engine::start(Communicator* communicator, const OperationRequest& request, Instant now) {
   if (!communicator->failure_.is_ok()) return communicator->failure_;
   Result<std::shared_ptr<const CompiledPlan>> plan = find_plan(*communicator, request);
@@ -412,8 +417,8 @@ void Engine::complete(Operation& operation, const Status& result, Instant now) {
   operation.result_ = result;
   if (operation.scratch_.size() > kScratchKept) std::vector<std::byte>().swap(operation.scratch_);
   if (operation.scaled_input_.size() > kScratchKept) std::vector<std::byte>().swap(operation.scaled_input_);
+  ++completed_;
   operation.complete_.store(1, std::memory_order_release);
-  operation.complete_.notify_all();
 }
 
 void Engine::release(Operation* operation) {

@@ -59,7 +59,6 @@ class Operation {
 
   // Set once, after the result is final. Any thread may look.
   bool is_complete() const { return complete_.load(std::memory_order_acquire) != 0; }
-  std::atomic<std::uint32_t>& completion() { return complete_; }
   // REQUIRES: is_complete()
   const Status& result() const { return result_; }
   Communicator* communicator() const { return communicator_; }

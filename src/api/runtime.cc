@@ -1,0 +1,278 @@
+#include "src/api/runtime.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "include/tutti/tutti.h"
+#include "src/api/log_hook.h"
+#include "src/base/hmac.h"
+#include "src/base/log_sink.h"
+#include "src/base/secret.h"
+#include "transports/self/self_transport.h"
+#include "transports/shm/shm.h"
+#include "transports/tcp/tcp.h"
+
+namespace tutti {
+
+namespace {
+
+// The process's one runtime. After a fork the child begins with a new, empty one; the parent's is left where it is,
+// since neither its lock nor its thread mean anything in the child.
+struct Process {
+  std::mutex mutex;
+  std::weak_ptr<Runtime> runtime;
+};
+
+std::atomic<std::uint32_t> generation{1};
+Process* process = new Process;  // never destroyed: callers may come while the program ends
+
+void forget_in_child() {
+  generation.fetch_add(1, std::memory_order_relaxed);
+  process = new Process;
+}
+
+void pause_core() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+std::uint32_t usable_cores() {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) != 0) return 1;
+  return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&cores)));
+}
+
+Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const Settings& settings,
+                                                  const EngineOptions& options, const Log& log) {
+  const Result<std::string> secret = read_secret(settings);
+  if (!secret) return secret.status();
+  const Result<SecretKey> derived = derive_key(*secret, "tutti links v1");
+  if (!derived) return derived.status();
+  const SecretKey key = *derived;
+  if (name == "self") return std::unique_ptr<Transport>(std::make_unique<SelfTransport>(options.process));
+  if (name == "shm") {
+    ShmOptions shm;
+    shm.process = options.process;
+    shm.host = options.host;
+    shm.key = key;
+    shm.staging_bytes = settings.shm_staging_bytes;
+    shm.copy_mode = settings.shm_copy == ShmCopy::staging ? ShmCopyMode::staging
+                    : settings.shm_copy == ShmCopy::cma   ? ShmCopyMode::cross_memory
+                                                          : ShmCopyMode::automatic;
+    shm.regions = &Runtime::regions();
+    shm.log = log;
+    return make_shm_transport(std::move(shm));
+  }
+  TcpOptions tcp;
+  tcp.process = options.process;
+  tcp.host = options.host;
+  tcp.host_name = options.host_name;
+  tcp.key = key;
+  tcp.interfaces = settings.tcp_interfaces;
+  tcp.port_first = settings.tcp_ports.first;
+  tcp.port_last = settings.tcp_ports.last;
+  tcp.buffer_bytes = settings.tcp_buffer_bytes;
+  tcp.lanes_max = static_cast<std::uint32_t>(settings.tcp_connections);
+  tcp.log = log;
+  return make_tcp_transport(std::move(tcp));
+}
+
+}  // namespace
+
+std::uint32_t Runtime::current_generation() { return generation.load(std::memory_order_relaxed); }
+
+SharedRegions& Runtime::regions() {
+  static SharedRegions* const regions = new SharedRegions;  // memory may be freed while the program ends
+  return *regions;
+}
+
+std::shared_ptr<Runtime> Runtime::current() {
+  const std::lock_guard lock(process->mutex);
+  return process->runtime.lock();
+}
+
+Result<std::shared_ptr<Runtime>> Runtime::acquire(const Settings& settings) {
+  static const int at_fork = pthread_atfork(nullptr, nullptr, forget_in_child);
+  if (at_fork != 0) return Status::from_errno(at_fork, "pthread_atfork");
+  const std::lock_guard lock(process->mutex);
+  if (std::shared_ptr<Runtime> running = process->runtime.lock()) return running;
+  // An inherited runtime is left where it is: its thread does not exist here, and waiting for it would never end.
+  std::shared_ptr<Runtime> made(new Runtime, [](Runtime* runtime) {
+    if (!runtime->is_inherited()) delete runtime;
+  });
+  TUTTI_RETURN_IF_ERROR(made->open(settings));
+  process->runtime = made;
+  return made;
+}
+
+Status Runtime::open(const Settings& settings) {
+  Result<Log> log = make_log(settings);
+  if (!log) return log.status();
+  log_ = Log(settings.log, [sink = *log](LogLevel level, std::string_view area, std::string_view text) {
+    if (!give_to_log_hook(level, area, text)) sink.write(level, area, "{}", text);
+  });
+  spin_ = settings.spin;
+  yield_ = settings.yield;
+  EngineOptions options;
+  Result<ProcessId> id = new_process_id();
+  if (!id) return id.status();
+  Result<HostId> host = this_host_id();
+  if (!host) return host.status();
+  options.process = *id;
+  options.host = *host;
+  options.pid = static_cast<std::uint32_t>(getpid());
+  options.cores = usable_cores();
+  options.host_name = host_name();
+  options.connect_timeout = settings.connect_timeout;
+  options.algorithms = all_algorithms();
+  options.log = log_;
+  std::vector<std::unique_ptr<Transport>> transports;
+  Result<std::unique_ptr<Transport>> self = make_transport("self", settings, options, log_);
+  if (!self) return self.status();
+  transports.push_back(std::move(*self));
+  for (const std::string& name : settings.transports) {
+    if (name == "self") continue;
+    Result<std::unique_ptr<Transport>> transport = make_transport(name, settings, options, log_);
+    if (!transport)
+      return transport.status().prefixed(format("transport {} (TUTTI_TRANSPORTS) cannot be used", name));
+    transports.push_back(std::move(*transport));
+  }
+  wake_descriptor_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake_descriptor_ < 0) return resource_error(errno, "eventfd");
+  RecorderOptions recorder;
+  recorder.enabled = settings.recorder;
+  recorder.directory = settings.recorder_directory;
+  recorder.operations = static_cast<std::uint32_t>(settings.recorder_entries);
+  recorder.library_version = format("{}.{}.{}", TUTTI_VERSION_MAJOR, TUTTI_VERSION_MINOR, TUTTI_VERSION_PATCH);
+  recorder.process = options.process;
+  recorder_ = Recorder::open(recorder, monotonic_now(), log_);
+  engine_ = std::make_unique<Engine>(std::move(options), std::move(transports), *recorder_);
+  engine_->wait_descriptors(descriptors_);
+  thread_ = std::thread([this] { run_thread(); });
+  return {};
+}
+
+Runtime::~Runtime() {
+  if (thread_.joinable()) {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+      thread_wakes_.notify_all();
+      wake_sleepers();
+    }
+    thread_.join();
+  }
+  engine_.reset();
+  if (wake_descriptor_ >= 0) close(wake_descriptor_);
+}
+
+void Runtime::enter() {
+  ++active_;
+  if (thread_sleeps_) wake_sleepers();  // it would be woken by every frame that this thread takes
+}
+
+void Runtime::leave() {
+  --active_;
+  last_active_ = monotonic_now();
+  if (engine_->has_operations()) thread_wakes_.notify_one();
+}
+
+void Runtime::attend() {
+  const std::unique_lock lock = take_lock();
+  if (engine_->has_operations() && active_ == 0) thread_wakes_.notify_one();
+}
+
+std::size_t Runtime::turn(Instant now) {
+  const Completions completions(*this);
+  return engine_->progress(now);
+}
+
+void Runtime::wake_sleepers() {
+  if (sleepers_ == 0 || signalled_) return;
+  signalled_ = true;
+  const std::uint64_t one = 1;
+  static_cast<void>(!write(wake_descriptor_, &one, sizeof one));
+}
+
+bool Runtime::drive(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done, Instant until) {
+  if (done()) return true;
+  const Nanoseconds spin = is_crowded() ? Nanoseconds(0) : spin_;
+  Instant now = monotonic_now();
+  Instant moved = now;
+  while (true) {
+    if (turn(now) > 0) moved = now;
+    if (done()) return true;
+    if (now >= until) return false;
+    if (wanting_.load(std::memory_order_relaxed) > 0 || now - moved > spin) {
+      lock.unlock();
+      if (now - moved <= spin + yield_) sched_yield();
+      lock.lock();
+      if (done()) return true;
+      if (now - moved > spin + yield_) sleep(lock, until);
+    } else {
+      pause_core();
+    }
+    now = monotonic_now();
+  }
+}
+
+void Runtime::sleep(std::unique_lock<std::mutex>& lock, Instant until) {
+  constexpr Nanoseconds kLongest = std::chrono::milliseconds(50);
+  if (!engine_->prepare_wait()) return;
+  ++sleepers_;
+  const Instant now = monotonic_now();
+  Instant wake = std::min(until, now + kLongest);
+  if (engine_->has_operations())
+    wake = std::min(wake, std::max(engine_->next_timer(), now + std::chrono::milliseconds(1)));
+  pollfd watched[8];
+  nfds_t count = 0;
+  watched[count++] = {wake_descriptor_, POLLIN, 0};
+  for (const int descriptor : descriptors_) {
+    if (count < std::size(watched)) watched[count++] = {descriptor, POLLIN, 0};
+  }
+  lock.unlock();
+  const Nanoseconds left = std::max(wake - now, Nanoseconds(0));
+  const timespec timeout{static_cast<time_t>(left.count() / 1'000'000'000),
+                         static_cast<long>(left.count() % 1'000'000'000)};
+  ppoll(watched, count, &timeout, nullptr);
+  lock.lock();
+  if (--sleepers_ > 0) return;
+  engine_->finish_wait();
+  if (!signalled_) return;
+  signalled_ = false;
+  std::uint64_t drained = 0;
+  static_cast<void>(!read(wake_descriptor_, &drained, sizeof drained));
+}
+
+void Runtime::run_thread() {
+  pthread_setname_np(pthread_self(), "tutti-progress");
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    const Instant now = monotonic_now();
+    const bool in_the_way = active_ > 0 || (now - last_active_ < kGrace && !engine_->has_operations());
+    if (in_the_way) {
+      thread_wakes_.wait_for(lock, kGrace);
+      continue;
+    }
+    if (turn(now) > 0) {
+      lock.unlock();
+      sched_yield();
+      lock.lock();
+      continue;
+    }
+    thread_sleeps_ = true;
+    sleep(lock, kNever);
+    thread_sleeps_ = false;
+  }
+}
+
+}  // namespace tutti

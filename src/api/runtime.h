@@ -1,0 +1,153 @@
+// Runtime: what one process of the library has: an engine behind one lock, the thread that keeps it moving while
+// nobody waits, and how waiting is done. Made with the first communicator, ended with the last.
+//
+// Who makes progress. A thread that waits for something drives the engine itself: it spins for a moment, then yields
+// its core between turns, then sleeps on the transports' descriptors; the lock is held during a turn only. When
+// nobody waits, the progress thread does the same, but sleeps at once. While callers come and go quickly it stays out
+// of their way (kGrace), so that a blocking call costs no hand-over between threads.
+//
+// Forking. A child inherits neither the thread nor the peers' trust: after a fork everything made before it is
+// `inherited` and refused, and a new Runtime is made when the child asks for a communicator of its own.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "src/base/log.h"
+#include "src/base/settings.h"
+#include "src/diagnosis/recorder.h"
+#include "src/engine/engine.h"
+#include "src/memory/shared_regions.h"
+
+namespace tutti {
+
+class Runtime {
+ public:
+  // The process's runtime; made with these settings if there is none. Settings of the process as a whole (transports,
+  // log, recorder) are those of whoever came first.
+  static Result<std::shared_ptr<Runtime>> acquire(const Settings& settings);
+  // The running one, or null.
+  static std::shared_ptr<Runtime> current();
+  // Memory for tutti_mem_alloc; lives as long as the process.
+  static SharedRegions& regions();
+
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  // Made before a fork, seen after it.
+  bool is_inherited() const { return generation_ != current_generation(); }
+
+  // Calls `act(engine, now)` under the lock.
+  template <typename Act>
+  auto with_engine(Act&& act) {
+    const std::unique_lock lock = take_lock();
+    const Completions completions(*this);
+    return act(*engine_, monotonic_now());
+  }
+
+  // Starts under the lock and drives until `done()` or `until`, all in one go: the path of a blocking call.
+  template <typename Start>
+  Result<Operation*> start_and_wait(Start&& start) {
+    std::unique_lock lock = take_lock();
+    enter();
+    Result<Operation*> operation = start(*engine_, monotonic_now());
+    if (operation)
+      drive(
+          lock, [&] { return (*operation)->is_complete(); }, kNever);
+    leave();
+    return operation;
+  }
+
+  // Drives until done() or until the instant passes; true if done. done() is called under the lock.
+  template <typename Done>
+  bool wait(Done&& done, Instant until) {
+    std::unique_lock lock = take_lock();
+    enter();
+    const bool result = drive(lock, done, until);
+    leave();
+    return result;
+  }
+
+  // Drives until everything that links have taken has left this process.
+  void wait_drained(Instant until) {
+    wait([this] { return engine_->is_drained(); }, until);
+  }
+
+  // Operations were started that nobody waits for yet.
+  void attend();
+
+  const Log& log() const { return log_; }
+  const std::string& recorder_path() const { return recorder_->path(); }
+  // Ranks share cores: waiting gives way at once.
+  void set_crowded(bool crowded) { crowded_.store(crowded, std::memory_order_relaxed); }
+  bool is_crowded() const { return crowded_.load(std::memory_order_relaxed); }
+
+ private:
+  Runtime() = default;
+  Status open(const Settings& settings);
+  std::unique_lock<std::mutex> take_lock() {
+    std::unique_lock lock(mutex_, std::try_to_lock);
+    if (lock.owns_lock()) return lock;
+    wanting_.fetch_add(1, std::memory_order_relaxed);
+    lock.lock();
+    wanting_.fetch_sub(1, std::memory_order_relaxed);
+    return lock;
+  }
+  static std::uint32_t current_generation();
+
+  // Operations that end while this lives wake whoever sleeps for them.
+  class Completions {
+   public:
+    explicit Completions(Runtime& runtime) : runtime_(runtime), before_(runtime.engine_->completed()) {}
+    ~Completions() {
+      if (runtime_.sleepers_ > 0 && runtime_.engine_->completed() != before_) runtime_.wake_sleepers();
+    }
+    Completions(const Completions&) = delete;
+    Completions& operator=(const Completions&) = delete;
+
+   private:
+    Runtime& runtime_;
+    const std::uint64_t before_;
+  };
+
+  // All with the lock held; sleep releases it meanwhile.
+  void enter();
+  void leave();
+  bool drive(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done, Instant until);
+  std::size_t turn(Instant now);
+  void sleep(std::unique_lock<std::mutex>& lock, Instant until);
+  void wake_sleepers();
+  void run_thread();
+
+  static constexpr Nanoseconds kGrace = std::chrono::milliseconds(3);
+
+  const std::uint32_t generation_ = current_generation();
+  Log log_;
+  std::unique_ptr<Recorder> recorder_;
+  std::unique_ptr<Engine> engine_;
+  Nanoseconds spin_{0};
+  Nanoseconds yield_{0};
+  std::atomic<bool> crowded_{false};
+
+  std::mutex mutex_;
+  std::condition_variable thread_wakes_;
+  std::thread thread_;
+  bool stop_ = false;
+  bool thread_sleeps_ = false;  // in sleep(), not on thread_wakes_
+  int active_ = 0;              // callers' threads that drive
+  Instant last_active_{};
+  int sleepers_ = 0;
+  bool signalled_ = false;
+  int wake_descriptor_ = -1;
+  std::vector<int> descriptors_;
+  std::atomic<int> wanting_{0};
+};
+
+}  // namespace tutti
