@@ -127,13 +127,16 @@ bool Engine::advance_board(Operation& operation, Instant now) {
 // Where a peer's publication for this operation is, from this rank's part on; null if it is not there yet.
 const std::byte* Engine::board_data(Operation& operation, std::uint32_t peer) {
   Communicator& communicator = *operation.communicator_;
-  const CompiledPeer& from = operation.plan_->lanes[0].peers[peer];
+  const CompiledLane& lane = operation.plan_->lanes[0];
+  const CompiledPeer& from = lane.peers[peer];
   Board& board = *communicator.board_;
   const auto member = static_cast<std::uint32_t>(from.rank);
   const Board::CellHead* const cell = board.peek(member, operation.number_);
   if (cell == nullptr || cell->header.words[0] != communicator.id_) return nullptr;
   const Frame frame = Frame::unpack(cell->header);
-  if (frame.signature != operation.signature_ || cell->bytes != operation.plan_->input_bytes) {
+  // A root publishes more than others do, so what counts is that it holds what is read here.
+  const std::uint64_t needed = operation.plan_->board_offset + lane.steps[lane.inbound[from.inbound.begin].step].bytes;
+  if (frame.signature != operation.signature_ || cell->bytes < needed) {
     mismatch(communicator, operation.signature_, from.rank, frame.signature, operation.number_, now_);
     return nullptr;
   }
