@@ -19,6 +19,7 @@ namespace {
 
 // Looking at the sockets costs a system call: done after so many polls, or so long, whichever comes first.
 constexpr std::uint32_t kPollsBetweenChecks = 256;
+constexpr std::uint32_t kPollsBetweenChecksInSetUp = 8;  // while a link is being set up, which takes messages
 constexpr Nanoseconds kTimeBetweenChecks = std::chrono::milliseconds(1);
 
 // What an epoll event belongs to, besides the numbers of connections, which begin with 1.
@@ -33,8 +34,8 @@ ShmTransport::ShmTransport(ShmOptions options) : options_(std::move(options)), p
   capabilities_.copied_bytes_max = kInlineBytesMax;
   capabilities_.lanes_max = 1;
   capabilities_.has_segment = true;
-  capabilities_.bytes_per_second = 15e9;
-  capabilities_.latency = Nanoseconds(200);
+  capabilities_.bytes_per_second = 10e9;
+  capabilities_.latency = Nanoseconds(150);
 }
 
 Status ShmTransport::start() {
@@ -86,8 +87,8 @@ void ShmTransport::forget(Link* link) {
 // ---- Polling
 
 std::size_t ShmTransport::poll(std::span<Event> out, Instant now) {
-  if (++polls_since_check_ >= kPollsBetweenChecks || check_now_ || setting_up_ > 0 ||
-      now - last_check_ >= kTimeBetweenChecks) {
+  const std::uint32_t polls_max = setting_up_ > 0 ? kPollsBetweenChecksInSetUp : kPollsBetweenChecks;
+  if (++polls_since_check_ >= polls_max || check_now_ || now - last_check_ >= kTimeBetweenChecks) {
     check_sockets(now);
   }
   std::size_t count = events_.empty() ? 0 : take_events(out);
