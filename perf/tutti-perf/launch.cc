@@ -103,7 +103,6 @@ class Launcher {
 
   void watch() {
     std::size_t running = children_.size();
-    bool terminated = false;
     while (running > 0) {
       bool news = false;
       for (std::size_t rank = 0; rank < children_.size(); ++rank) {
@@ -121,9 +120,9 @@ class Launcher {
       }
       if (deadline_ && Clock::now() >= *deadline_) {
         for (const pid_t child : children_) {
-          if (child != 0) kill(child, terminated ? SIGKILL : SIGTERM);
+          if (child != 0) kill(child, terminated_ ? SIGKILL : SIGTERM);
         }
-        terminated = true;
+        terminated_ = true;
         deadline_ = Clock::now() + kTermGrace;
       }
       if (!news) std::this_thread::sleep_for(kPause);
@@ -132,7 +131,7 @@ class Launcher {
 
   void note_end(int rank, pid_t pid, int status) {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
-    if (exit_status_ != 0) return;  // a consequence of the first
+    if (terminated_ || (exit_status_ != 0 && WIFEXITED(status))) return;  // a consequence of another's end
     // Wrong results are counted over all ranks, so all end the same way and have said so.
     const bool said = WIFEXITED(status) && WEXITSTATUS(status) <= kExitUsage;
     if (!said) say(fmt::format("rank {} (pid {}) {}; the other ranks are ended", rank, pid, how_it_ended(status)));
@@ -145,6 +144,7 @@ class Launcher {
   std::string directory_;
   std::vector<pid_t> children_;                // by rank; 0: ended
   std::optional<Clock::time_point> deadline_;  // when the ranks that still run are ended
+  bool terminated_ = false;                    // they got SIGTERM
   int exit_status_ = 0;
 };
 

@@ -12,6 +12,7 @@ namespace tutti_perf {
 namespace {
 
 constexpr int kLaunchMax = 1024;
+constexpr int kTimesMax = 1'000'000'000;
 
 // What CLI11 fills in; Options are made of it.
 struct Raw {
@@ -45,17 +46,17 @@ void declare(CLI::App& app, Raw& raw, Options& options) {
       app.add_option("-f,--factor", raw.factor, "From one size to the next: times this")->capture_default_str();
   app.add_option("-i,--step", raw.step, "From one size to the next: plus so many bytes")->excludes(factor);
   app.add_option("-w,--warmup", options.warmups, "Operations before the clock starts")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, kTimesMax))
       ->capture_default_str();
   app.add_option("-n,--iterations", options.iterations, "Operations that are timed")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, kTimesMax))
       ->capture_default_str();
   app.add_option("-d,--type", raw.type, "Element type such as float32 or uint8, several with commas, or all")
       ->capture_default_str();
   app.add_option("-o,--op", raw.op, "Reduction such as sum or max, several with commas, or all")
       ->capture_default_str();
   app.add_option("-r,--root", options.root, "Root of reduce, broadcast, gather, scatter")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, kTimesMax))
       ->capture_default_str();
   app.add_option("-c,--check", raw.check, "1: compare every result, bit for bit; 0: do not")
       ->check(CLI::Range(0, 1))
@@ -76,7 +77,7 @@ void declare(CLI::App& app, Raw& raw, Options& options) {
   app.add_option("--transport", options.transports,
                  "Use only these transports, such as shm or tcp (TUTTI_TRANSPORTS)");
   app.add_option("--timeout", options.timeout_s, "Seconds after which an operation gives up; 0: TUTTI_TIMEOUT")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, 1e9))
       ->capture_default_str();
   app.add_option("--memory", raw.memory, "Buffers by tutti_mem_alloc or by malloc")
       ->check(CLI::IsMember({"tutti", "malloc"}))

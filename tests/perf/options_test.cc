@@ -61,9 +61,9 @@ TEST(Options, WhatIsWrongIsNamed) {
   expect_refused({"all_reduce", "-f", "1"}, "-f is 1; it must be more than 1");
   expect_refused({"all_reduce", "-i", "0"}, "-i is 0");
   expect_refused({"all_reduce", "-i", "8", "-f", "2"}, "excludes");
-  expect_refused({"all_reduce", "-d", "float33"}, "float33 is no int8, uint8");
-  expect_refused({"all_reduce", "-o", "mean"}, "mean is no sum, product");
-  expect_refused({"all_reduce", "-n", "0"}, "-n");
+  expect_refused({"all_reduce", "-d", "float33"}, "float33 is no element type; there are int8, uint8");
+  expect_refused({"all_reduce", "-o", "mean"}, "mean is no reduction; there are sum, product");
+  expect_refused({"all_reduce", "-n", "0"}, "--iterations: Value 0 not in range 1 to");
   expect_refused({"all_reduce", "-n", "many"}, "many");
   expect_refused({"all_reduce", "-c", "2"}, "-c");
   expect_refused({"all_reduce", "--memory", "gpu"}, "gpu");

@@ -38,7 +38,7 @@ TEST(Report, ARowHasTheColumnsOfNcclTests) {
 TEST(Report, HeadingAndRowsLineUp) {
   Options options;
   options.latency = true;
-  Row row = row_of(Kind::all_reduce, 1ull << 40, 123456, 0);
+  Row row = row_of(Kind::all_reduce, 1ull << 39, 123456, 0);
   row.out_of_place.latency = Latency{1, 2, 3, 4, 5};
   row.in_place = row.out_of_place;
   const std::string heading = table_heading(options, Kind::all_reduce);

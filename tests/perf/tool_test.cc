@@ -94,7 +94,11 @@ TEST(PerfTool, ExplainsItsChoice) {
 }
 
 TEST(PerfTool, ARootThatIsNoRankIsRefusedByAllRanks) {
-  const Ended ended = run("TUTTI_RANK=0 TUTTI_SIZE=1 TUTTI_STORE=file:///tmp " + kPerf + " reduce -r 1 -b 8 -e 8");
+  std::string store = (std::filesystem::temp_directory_path() / "tutti-perf-test-XXXXXX").string();
+  ASSERT_NE(mkdtemp(store.data()), nullptr);
+  const Ended ended =
+      run("TUTTI_RANK=0 TUTTI_SIZE=1 TUTTI_STORE=file://" + store + " " + kPerf + " reduce -r 1 -b 8 -e 8");
+  std::filesystem::remove_all(store);
   EXPECT_EQ(ended.exit_status, 2) << ended.output;
   expect_text(ended, "-r is 1, but there are 1 ranks");
 }
@@ -133,6 +137,7 @@ TEST(PerfTool, ARankThatIsKilledEndsTheRunAndIsNamed) {
   std::ifstream stream(file);
   ended.output += std::string(std::istreambuf_iterator<char>(stream), {});
   std::filesystem::remove_all(directory);
+  expect_text(ended, "rank 1 (pid " + std::to_string(victim) + ") was killed by signal 9");
 }
 
 TEST(PerfTool, EndsAreDescribed) {
