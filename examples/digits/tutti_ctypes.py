@@ -1,0 +1,75 @@
+"""As much of Tutti's C API as the example needs, by ctypes, on NumPy arrays."""
+import ctypes
+import os
+import pathlib
+
+import numpy
+
+DATATYPES = {"int32": 4, "uint32": 5, "int64": 6, "uint64": 7, "float32": 10, "float64": 11}
+SUM = 0
+
+
+class TuttiError(Exception):
+    """What a call returned that was not TUTTI_OK, with the library's sentence."""
+
+
+def find_library():
+    """TUTTI_LIBRARY, else the newest build in this source tree, else the system's."""
+    if os.environ.get("TUTTI_LIBRARY"):
+        return os.environ["TUTTI_LIBRARY"]
+    root = pathlib.Path(__file__).resolve().parents[2]
+    built = sorted(root.glob("build/*/lib/libtutti.so"), key=lambda path: path.stat().st_mtime)
+    return str(built[-1]) if built else "libtutti.so"
+
+
+class Library:
+    def __init__(self, path):
+        self.c = ctypes.CDLL(path)
+        for name in ("tutti_status_name", "tutti_last_error"):
+            getattr(self.c, name).restype = ctypes.c_char_p
+        data, size, handle = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
+        self.c.tutti_all_reduce.argtypes = [data, data, size, ctypes.c_int, ctypes.c_int, handle, data, data]
+        self.c.tutti_all_gather.argtypes = [data, data, size, ctypes.c_int, handle, data, data]
+        self.c.tutti_comm_finalize.argtypes = [handle, ctypes.c_int64]
+        self.c.tutti_comm_destroy.argtypes = [handle]
+
+    def check(self, status):
+        if status != 0:
+            raise TuttiError(f"{self.c.tutti_status_name(status).decode()}: {self.c.tutti_last_error().decode()}")
+
+
+class Communicator:
+    """All ranks of the job; rank, size and the way to the others come from the environment."""
+
+    def __init__(self, library):
+        self.library = library
+        self.handle = ctypes.c_void_p()
+        library.check(library.c.tutti_comm_create_from_environment(ctypes.byref(self.handle), None))
+        rank, size = ctypes.c_int(), ctypes.c_int()
+        library.check(library.c.tutti_comm_rank(self.handle, ctypes.byref(rank)))
+        library.check(library.c.tutti_comm_size(self.handle, ctypes.byref(size)))
+        self.rank, self.size = rank.value, size.value
+
+    def sum(self, array):
+        """Replaces the array on every rank by the sum of all ranks' arrays."""
+        self.library.check(self.library.c.tutti_all_reduce(
+            self._pointer(array), self._pointer(array), array.size, DATATYPES[array.dtype.name], SUM, self.handle,
+            None, None))
+
+    def gather(self, array):
+        """Every rank's array, stacked by rank."""
+        gathered = numpy.empty((self.size, *array.shape), array.dtype)
+        self.library.check(self.library.c.tutti_all_gather(
+            self._pointer(array), self._pointer(gathered), array.size, DATATYPES[array.dtype.name], self.handle,
+            None, None))
+        return gathered
+
+    def close(self):
+        self.library.check(self.library.c.tutti_comm_finalize(self.handle, 0))
+        self.library.c.tutti_comm_destroy(self.handle)
+
+    @staticmethod
+    def _pointer(array):
+        if not array.flags.c_contiguous:
+            raise ValueError("Tutti needs the elements of an array one after another")
+        return array.ctypes.data
