@@ -35,6 +35,17 @@ bool is_reduction(std::uint8_t kind) {
          value == OperationKind::reduce_scatter;
 }
 
+bool has_root(std::uint8_t kind) {
+  const auto value = static_cast<OperationKind>(kind);
+  return value == OperationKind::reduce || value == OperationKind::broadcast || value == OperationKind::gather ||
+         value == OperationKind::scatter;
+}
+
+bool has_peer(std::uint8_t kind) {
+  const auto value = static_cast<OperationKind>(kind);
+  return value == OperationKind::send || value == OperationKind::receive;
+}
+
 bool moves_elements(std::uint8_t kind) {
   const auto value = static_cast<OperationKind>(kind);
   return value != OperationKind::barrier && value != OperationKind::split && value != OperationKind::finalize;
@@ -48,11 +59,8 @@ std::string operation_text(const RecorderSnapshot& snapshot, const OperationReco
   text += format(" ({} {}", operation.count, name_of_type(operation.type));
   if (is_reduction(operation.kind)) text += format(" {}", name_of_op(operation.op));
   text += ", " + format_bytes(operation.bytes);
-  if (operation.root >= 0) {
-    const auto kind = static_cast<OperationKind>(operation.kind);
-    const bool to_peer = kind == OperationKind::send || kind == OperationKind::receive;
-    text += format(", {} {}", to_peer ? "peer" : "root", operation.root);
-  }
+  if (has_root(operation.kind)) text += format(", root {}", operation.root);
+  if (has_peer(operation.kind)) text += format(", peer {}", operation.root);
   return text + ")";
 }
 
@@ -197,12 +205,13 @@ std::string describe_pending(const RecorderSnapshot& snapshot, std::int64_t now_
                    operation.state == OperationState::posted ? ", not started yet" : "");
     bool waits = false;
     for (const PeerRecord& peer : operation.peers) {
-      if (!peer.pending) continue;
+      if (!peer.pending || (peer.bytes > 0 && peer.bytes_done >= peer.bytes)) continue;
       waits = true;
       text += wait_text(snapshot, operation, peer, now_ns);
     }
     if (!waits && operation.state == OperationState::running) {
-      text += "  waits for no rank by name: nothing about its peers is on record\n";
+      text += operation.peers.empty() ? "  nothing is on record about whom it waits for\n"
+                                      : "  every peer has given and taken all that is on record\n";
     }
   }
   return text;

@@ -49,6 +49,31 @@ TEST_F(ReportTest, APendingOperationNamesWhomItWaitsFor) {
   expect_text(text, "waits for rank 2 (node03, pid 33): nothing has come from it yet (lane 0 by tcp)");
 }
 
+TEST_F(ReportTest, PeersThatHaveGivenAllAreNotWaitedFor) {
+  const auto operation = recorder_->begin_operation(large(), at(1000));
+  recorder_->start_operation(operation, ShortName("direct"), 1, at(1000));
+  const auto from_1 = recorder_->begin_peer(operation, {1, 0, Direction::receive, 0, 64}, at(1000));
+  recorder_->peer_moved(from_1, 64, at(2000));
+  expect_text(describe_pending(read(recorder_->path()), 3000), "every peer has given and taken all");
+  recorder_->begin_peer(operation, {2, 0, Direction::receive, 0, 64}, at(1000));
+  const std::string text = describe_pending(read(recorder_->path()), 3000);
+  expect_text(text, "waits for rank 2");
+  EXPECT_EQ(text.find("rank 1"), std::string::npos) << text;
+}
+
+TEST_F(ReportTest, RootsAndPeersAreShownWhereThereAreAny) {
+  RecordedOperation what = large();
+  what.root = 2;
+  for (const auto kind : {OperationKind::all_reduce, OperationKind::broadcast, OperationKind::send}) {
+    what.kind = kind;
+    recorder_->begin_operation(what, at(1000));
+  }
+  const std::string text = describe_pending(read(recorder_->path()), 3000);
+  expect_text(text, "float32 sum, 4 MiB) has been pending");
+  expect_text(text, "float32, 4 MiB, root 2) has");
+  expect_text(text, "float32, 4 MiB, peer 2) has");
+}
+
 TEST_F(ReportTest, NothingPendingIsNoText) {
   const auto operation = recorder_->begin_operation(large(), at(1000));
   recorder_->end_operation(operation, Code::ok, Status::kNobody, at(2000));
