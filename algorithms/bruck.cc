@@ -50,7 +50,8 @@ void bruck_all_gather(Builder& b) {
   }
   const View all = b.outputs();
   const std::uint32_t straight = p - group.index;
-  b.copy(all.run(group.index, straight), held.run(0, straight));
+  b.copy(b.output(group.index), b.input());
+  if (straight > 1) b.copy(all.run(group.index + 1, straight - 1), held.run(1, straight - 1));
   if (group.index > 0) b.copy(all.run(0, group.index), held.run(straight, group.index));
 }
 

@@ -218,6 +218,26 @@ TEST(Mutation, EveryMutantIsRejectedOrStillRight) {
   }
 }
 
+// Algorithms do nothing needless: without any one of its steps, a schedule is wrong.
+TEST(Mutation, NoAlgorithmHasAStepToSpare) {
+  for (const Algorithm& algorithm : all_algorithms()) {
+    for (Rank ranks = 1; ranks <= (long_run() ? 12 : 6); ++ranks) {
+      for_each_call(algorithm.what, ranks, 1, [&](const Call& call) {
+        const Schedule schedule = make_schedule(algorithm, call);
+        for (std::size_t rank = 0; rank < schedule.programs.size(); ++rank) {
+          const Program& program = schedule.programs[rank];
+          for (StepId id = 0; id < program.steps.size(); ++id) {
+            Schedule without = schedule;
+            delete_step(without.programs[rank], id);
+            EXPECT_FALSE(verify(without).is_ok()) << describe(algorithm, call) << ": rank " << rank
+                                                  << " could do without " << print(program, program.steps[id]);
+          }
+        }
+      });
+    }
+  }
+}
+
 // The other way round: where the shaker finds an order that goes wrong, the verifier must have rejected the schedule
 // for a reason of its own, which shows that the shaker can tell.
 TEST(Mutation, TheShakerFindsFaultsToo) {
