@@ -46,7 +46,7 @@ void bruck_all_gather(Builder& b) {
     const std::uint32_t length = std::min(count, p - count);
     b.send(group.members[group.before(count)], count == 1 ? b.input() : held.run(0, length));
     b.receive(group.members[group.after(count)], held.run(count, length));
-    if (count == 1) b.copy(held.run(0), b.input());
+    if (count == 1 && p > 2) b.copy(held.run(0), b.input());
   }
   const View all = b.outputs();
   const std::uint32_t straight = p - group.index;
