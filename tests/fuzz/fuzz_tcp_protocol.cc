@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <span>
 #include <vector>
 
+#include "tests/fuzz/check.h"
 #include "transports/tcp/address.h"
 #include "transports/tcp/frame.h"
 #include "transports/tcp/greeting.h"
@@ -23,10 +23,6 @@ using namespace tutti::tcp;
 
 constexpr std::size_t kFrameBytesMax = 100'000;
 
-void check(bool sound) {
-  if (!sound) std::abort();
-}
-
 struct Ends {
   Descriptor near;
   Descriptor far;
@@ -34,19 +30,19 @@ struct Ends {
 
 Ends open_ends() {
   int ends[2];
-  check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
+  FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
   return {Descriptor(ends[0]), Descriptor(ends[1])};
 }
 
 void parse(std::span<const std::byte> input) {
   if (const auto address = parse_address(input)) {
     const auto again = parse_address(encode(*address));
-    check(again.is_ok() && *again == *address);
+    FUZZ_CHECK(again.is_ok() && *again == *address);
   }
   if (input.size() >= kGreetingBytes) {
     if (const auto greeting = parse_greeting(input.first(kGreetingBytes), "the fuzzer")) {
       const auto again = parse_greeting(encode(*greeting), "the fuzzer");
-      check(again.is_ok() && *again == *greeting);
+      FUZZ_CHECK(again.is_ok() && *again == *greeting);
     }
   }
 }
@@ -65,9 +61,9 @@ void set_up(std::span<const std::byte> input, bool as_server) {
     at += piece;
     step = setup.advance();
   }
-  check(step != Setup::Step::greeted);
+  FUZZ_CHECK(step != Setup::Step::greeted);
   ends.far.reset();
-  check(setup.advance() == Setup::Step::failed && !setup.status().is_ok());
+  FUZZ_CHECK(setup.advance() == Setup::Step::failed && !setup.status().is_ok());
 }
 
 // The input says which frames a peer sends and where it sends other bytes instead.
@@ -107,7 +103,7 @@ void receive(std::span<const std::byte> input) {
     receiver.receive(ends.near.get());
     for (Event event; receiver.next(event);) {
       if (event.kind == EventKind::fetched) continue;
-      check(event.token == next_token++ && event.bytes <= kFrameBytesMax);
+      FUZZ_CHECK(event.token == next_token++ && event.bytes <= kFrameBytesMax);
       if (event.data != nullptr) {
         std::copy_n(event.data, event.bytes, target.begin());
       } else if (event.header.words[0] % 2 == 0) {
