@@ -66,9 +66,7 @@ Result<Link*> ShmTransport::connect(const ProcessId& peer, std::span<const std::
   ShmLink& link = new_link(peer);
   link.set_connection(connection->number);
   connection->link = &link;
-  Connection& added = *connections_.emplace(connection->number, std::move(connection)).first->second;
-  ++setting_up_;
-  retry(added);
+  retry(add(std::move(connection)));
   return &link;
 }
 
@@ -114,9 +112,7 @@ void ShmTransport::accept_all(Instant now) {
     connection->number = next_connection_++;
     connection->socket = std::move(socket);
     connection->deadline = deadline_after(now, kAcceptWithin);
-    Connection& added = *connections_.emplace(connection->number, std::move(connection)).first->second;
-    ++setting_up_;
-    begin(added);
+    begin(add(std::move(connection)));
   }
 }
 

@@ -88,7 +88,8 @@ void ShmTransport::forget(Link* link) {
 
 std::size_t ShmTransport::poll(std::span<Event> out, Instant now) {
   const std::uint32_t polls_max = setting_up_ > 0 ? kPollsBetweenChecksInSetUp : kPollsBetweenChecks;
-  if (++polls_since_check_ >= polls_max || check_now_ || now - last_check_ >= kTimeBetweenChecks) {
+  if (++polls_since_check_ >= polls_max || check_now_ || now - last_check_ >= kTimeBetweenChecks ||
+      now >= earliest_deadline_) {
     check_sockets(now);
   }
   std::size_t count = events_.empty() ? 0 : take_events(out);
@@ -127,7 +128,7 @@ void ShmTransport::check_sockets(Instant now) {
   const int count = epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), 0);
   for (int i = 0; i < count; ++i) read_ready(ready[static_cast<std::size_t>(i)].data.u64, now);
   check_now_ = count == static_cast<int>(ready.size());  // perhaps there is more
-  if (setting_up_ > 0) expire(now);
+  if (setting_up_ > 0 || earliest_deadline_ != kNever) expire(now);
   std::erase_if(open_, [](const ShmLink* link) { return link->is_closed(); });
 
   if (!options_.regions) return;
@@ -168,13 +169,15 @@ void ShmTransport::read_socket(std::uint64_t number) {
 void ShmTransport::expire(Instant now) {
   std::vector<std::uint64_t> late;
   std::vector<std::uint64_t> retrying;
+  earliest_deadline_ = kNever;
   for (const auto& [number, connection] : connections_) {
     if (connection->phase == Phase::open) continue;
     if (now >= connection->deadline) {
       late.push_back(number);
-    } else if (connection->phase == Phase::retrying) {
-      retrying.push_back(number);
+      continue;
     }
+    earliest_deadline_ = std::min(earliest_deadline_, connection->deadline);
+    if (connection->phase == Phase::retrying) retrying.push_back(number);
   }
   for (const std::uint64_t number : retrying) retry(*connections_.at(number));
   for (const std::uint64_t number : late) {
@@ -225,6 +228,13 @@ void ShmTransport::unwatch(const Descriptor& descriptor) {
 ShmTransport::Connection* ShmTransport::find(std::uint64_t number) {
   const auto at = connections_.find(number);
   return at == connections_.end() ? nullptr : at->second.get();
+}
+
+ShmTransport::Connection& ShmTransport::add(std::unique_ptr<Connection> connection) {
+  ++setting_up_;
+  earliest_deadline_ = std::min(earliest_deadline_, connection->deadline);
+  const std::uint64_t number = connection->number;
+  return *connections_.emplace(number, std::move(connection)).first->second;
 }
 
 int ShmTransport::send(std::uint64_t number, const Message& message, std::span<const int> descriptors) {

@@ -94,6 +94,7 @@ class ShmTransport final : public Transport {
   Status watch(int descriptor, std::uint64_t tag);
   void unwatch(const Descriptor& descriptor);
   Connection* find(std::uint64_t number);
+  Connection& add(std::unique_ptr<Connection> connection);
   std::size_t take_events(std::span<Event> out);
 
   // pairing.cc
@@ -135,7 +136,8 @@ class ShmTransport final : public Transport {
 
   std::unordered_map<std::uint64_t, std::unique_ptr<Connection>> connections_;
   std::uint64_t next_connection_ = 1;
-  std::size_t setting_up_ = 0;  // connections that are not open
+  std::size_t setting_up_ = 0;          // connections that are not open
+  Instant earliest_deadline_ = kNever;  // of those, or earlier
   std::vector<std::unique_ptr<ShmLink>> links_;
   std::map<ProcessId, ShmLink*> by_peer_;  // the newest link that is not closed
   std::vector<ShmLink*> open_;
