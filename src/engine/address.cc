@@ -83,6 +83,7 @@ std::vector<std::byte> ProcessAddress::encode() const {
   writer.number(pid, 4);
   writer.number(cores, 4);
   writer.number(lanes, 4);
+  writer.number(has_segment ? 1 : 0, 1);
   writer.text(std::string_view(host_name).substr(0, kTextMax));
   writer.number(reaches.size(), 1);
   for (const Reach& reach : reaches) {
@@ -104,6 +105,7 @@ Result<ProcessAddress> ProcessAddress::decode(std::span<const std::byte> bytes) 
   address.pid = static_cast<std::uint32_t>(reader.number(4));
   address.cores = static_cast<std::uint32_t>(reader.number(4));
   address.lanes = static_cast<std::uint32_t>(reader.number(4));
+  address.has_segment = reader.number(1) != 0;
   address.host_name = reader.text();
   const std::size_t reaches = reader.number(1);
   if (reaches > kReachesMax)

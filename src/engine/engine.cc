@@ -30,14 +30,18 @@ Engine::Engine(EngineOptions options, std::vector<std::unique_ptr<Transport>> tr
   address_.pid = options_.pid;
   address_.cores = options_.cores;
   address_.host_name = options_.host_name;
+  bool first = true;
   for (const auto& transport : transports_) {
     const Capabilities& capabilities = transport->capabilities();
     const auto bytes = transport->address();
     address_.reaches.push_back({std::string(capabilities.name), {bytes.begin(), bytes.end()}});
-    if (capabilities.has_segment && segment_transport_ == nullptr) segment_transport_ = transport.get();
-    if (!capabilities.has_segment && capabilities.name != "self") address_.lanes = capabilities.lanes_max;
-    transport_records_.push_back(recorder_.transport(capabilities.name));
+    if (capabilities.name == "self") continue;
+    if (first && capabilities.has_segment) segment_transport_ = transport.get();
+    if (!capabilities.has_segment) address_.lanes = capabilities.lanes_max;
+    first = false;
   }
+  address_.has_segment = segment_transport_ != nullptr;
+  if (address_.has_segment) segment_record_ = recorder_.transport(segment_transport_->capabilities().name);
 }
 
 Engine::~Engine() = default;
@@ -83,7 +87,6 @@ Shape Engine::shape_of(const std::vector<Member>& members, const CommunicatorSpe
     std::uint32_t cores = 1;
   };
   std::map<HostId, Host> hosts;
-  const ProcessId first_process = members[0].peer->address.process;
   for (const Member& member : members) {
     const ProcessAddress& address = member.peer->address;
     auto [host, fresh] = hosts.try_emplace(address.host, Host{static_cast<std::uint32_t>(hosts.size())});
@@ -92,18 +95,12 @@ Shape Engine::shape_of(const std::vector<Member>& members, const CommunicatorSpe
     host->second.cores = std::max(host->second.cores, address.cores);
     shape.ranks_per_core =
         std::max(shape.ranks_per_core, (host->second.ranks + host->second.cores - 1) / host->second.cores);
-    if (address.process != first_process && address.find("shm") == nullptr) shape.shared_memory = false;
-    if (address.find("shm") == nullptr && member.peer->address.process != first_process) shape.has_board = false;
+    if (!address.has_segment) shape.shared_memory = false;
     if (member.board_offset == kNoBoard) shape.has_board = false;
     shape.network_lanes = std::min(shape.network_lanes, address.lanes);
   }
-  if (members[0].peer->address.find("shm") == nullptr &&
-      std::any_of(members.begin(), members.end(),
-                  [&](const Member& m) { return m.peer->address.process != first_process; })) {
-    shape.shared_memory = false;
-  }
   shape.hosts = static_cast<std::uint32_t>(hosts.size());
-  if (shape.hosts > 1) shape.has_board = false;
+  if (shape.hosts > 1 || !shape.shared_memory) shape.has_board = false;
   if (shape.hosts == 1 && shape.shared_memory) shape.network_lanes = 1;
   return shape;
 }

@@ -94,7 +94,7 @@ class Engine {
   std::size_t progress(Instant now);
   bool has_operations() const { return !operations_.empty(); }
   std::uint64_t completed() const { return completed_; }  // operations, since the beginning
-  bool is_drained() const;  // nothing taken by a link is still in this process
+  bool is_drained() const;                                // nothing taken by a link is still in this process
   Instant next_timer() const { return next_timer_; }
 
   // Sleeping: as Transport says, for all transports.
@@ -137,6 +137,7 @@ class Engine {
   void on_sent(std::uint64_t cookie, Instant now);
   void retry_blocked(Channel& channel, Instant now);
   void lose_peer(Peer& peer, const Status& why, Instant now);
+  Status lost(const Operation& operation, const Peer& peer, Rank rank) const;
   Rank needs_peer(const Operation& operation, const Peer& peer, Rank only = -1) const;
 
   // engine_frames.cc
@@ -183,7 +184,6 @@ class Engine {
 
   EngineOptions options_;
   std::vector<std::unique_ptr<Transport>> transports_;
-  std::vector<std::uint8_t> transport_records_;
   Transport* segment_transport_ = nullptr;
   Recorder& recorder_;
   ProcessAddress address_;
@@ -207,7 +207,8 @@ class Engine {
   Instant next_timer_ = kNever;
   Instant now_{};
 
-  std::uint64_t segment_used_ = 0;                                   // of the segment, by boards
+  std::uint8_t segment_record_ = 0;  // the segment transport's number in the flight recorder
+  std::uint64_t segment_used_ = 0;   // of the segment, by boards
   std::vector<std::pair<std::uint64_t, std::uint64_t>> free_parts_;  // offset, bytes
 };
 

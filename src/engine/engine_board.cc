@@ -73,7 +73,8 @@ std::size_t Engine::run_board(Communicator& communicator, Instant now) {
   }
   // Those behind the first may show what they have, so that they wait for each other only once.
   for (std::size_t i = 1; i < communicator.on_board_.size() && communicator.failure_.is_ok(); ++i) {
-    if (!communicator.on_board_[i]->published_ && !publish(*communicator.on_board_[i], now)) break;
+    if (communicator.on_board_[i]->published_) continue;
+    if (!publish(*communicator.on_board_[i], now)) break;
     ++done;
   }
   return done;
@@ -103,7 +104,7 @@ bool Engine::publish(Operation& operation, Instant now) {
     RecordedPeer record;
     record.rank = peer.rank;
     record.direction = Direction::receive;
-    record.transport = recorder_.transport("shm");
+    record.transport = segment_record_;
     record.bytes = lane.steps[lane.inbound[peer.inbound.begin].step].bytes;
     operation.board_records_.push_back(recorder_.begin_peer(operation.record_, record, now));
   }
@@ -135,7 +136,8 @@ const std::byte* Engine::board_data(Operation& operation, std::uint32_t peer) {
   if (cell == nullptr || cell->header.words[0] != communicator.id_) return nullptr;
   const Frame frame = Frame::unpack(cell->header);
   // A root publishes more than others do, so what counts is that it holds what is read here.
-  const std::uint64_t needed = operation.plan_->board_offset + lane.steps[lane.inbound[from.inbound.begin].step].bytes;
+  const std::uint64_t needed =
+      operation.plan_->board_offset + lane.steps[lane.inbound[from.inbound.begin].step].bytes;
   if (frame.signature != operation.signature_ || cell->bytes < needed) {
     mismatch(communicator, operation.signature_, from.rank, frame.signature, operation.number_, now_);
     return nullptr;

@@ -141,7 +141,12 @@ void Engine::on_closed(Channel& channel, Instant now) {
   }
   channel.fetches.clear();
   lose_peer(*channel.peer, channel.why, now);
-  for (Operation* operation : touched) settle(*operation, now);
+  for (Operation* operation : touched) {
+    // What a transport still held for it will never arrive.
+    if (operation->state_ == Operation::State::running)
+      fail(*operation, lost(*operation, *channel.peer, Status::kNobody), now);
+    settle(*operation, now);
+  }
 }
 
 // Operations that still need something from the process, or to send something to it, cannot end any more. Others go
@@ -152,14 +157,18 @@ void Engine::lose_peer(Peer& peer, const Status& why, Instant now) {
   for (Operation* operation : std::vector<Operation*>(operations_)) {
     if (operation->is_complete() || operation->state_ == Operation::State::draining) continue;
     const Rank rank = needs_peer(*operation, peer);
-    if (rank < 0) continue;
-    const Communicator& communicator = *operation->communicator_;
-    fail(*operation,
-         Status(why.code() == Code::aborted ? Code::peer_lost : why.code(),
-                format("{}: {} is lost: {}", title(*operation), communicator.describe(rank), why.text()))
-             .blaming(rank),
-         now);
+    if (rank >= 0) fail(*operation, lost(*operation, peer, rank), now);
   }
+}
+
+// The sentence for an operation that ends because of the peer; `rank` may be open.
+Status Engine::lost(const Operation& operation, const Peer& peer, Rank rank) const {
+  const Communicator& communicator = *operation.communicator_;
+  for (Rank r = 0; rank < 0 && r < communicator.size(); ++r) {
+    if (communicator.members_[static_cast<std::size_t>(r)].peer == &peer) rank = r;
+  }
+  return Status(peer.why.code() == Code::aborted ? Code::peer_lost : peer.why.code(),
+                format("{}: {} is lost: {}", title(operation), communicator.describe(rank), peer.why.text()), rank);
 }
 
 // The rank living in `peer` that the operation cannot do without any more (any rank, or only this one), or -1.

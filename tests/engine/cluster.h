@@ -1,0 +1,57 @@
+// A whole cluster of engines in one thread, over the simulated network and its virtual clock. One seed decides
+// everything: delays, forms of delivery, the order in which the engines get their turns.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "algorithms/catalog.h"
+#include "src/engine/engine.h"
+#include "transports/sim/sim_network.h"
+#include "transports/sim/sim_transport.h"
+
+namespace tutti {
+
+struct ClusterOptions {
+  int ranks = 2;
+  bool one_host = false;  // with segments, so that small operations go over boards
+  std::uint64_t eager_bytes = 1024;
+  std::uint64_t board_bytes = 512;
+  std::uint32_t segment_bytes = 256;
+  Nanoseconds timeout = std::chrono::seconds(20);
+  SimOptions network;
+};
+
+class Cluster {
+ public:
+  struct Node {
+    ProcessId id;
+    std::unique_ptr<Recorder> recorder;
+    std::unique_ptr<Engine> engine;
+    Communicator* communicator = nullptr;
+    bool alive = true;
+  };
+
+  Cluster(std::uint64_t seed, const ClusterOptions& options);
+  ~Cluster();
+
+  int size() const { return static_cast<int>(nodes_.size()); }
+  Node& node(int rank) { return nodes_[static_cast<std::size_t>(rank)]; }
+  SimNetwork& network() { return network_; }
+  Random& random() { return random_; }
+
+  Operation* start(int rank, const OperationRequest& request);
+  // Runs until done() or until nothing can happen any more or `limit` of virtual time has passed; true if done.
+  bool run(const std::function<bool()>& done, Nanoseconds limit = std::chrono::seconds(60));
+  // One round of turns, then the clock moves if all were idle.
+  void step();
+  void crash(int rank);
+
+ private:
+  Random random_;
+  SimNetwork network_;
+  std::vector<Node> nodes_;
+};
+
+}  // namespace tutti
