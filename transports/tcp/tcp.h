@@ -3,7 +3,7 @@
 // A lane is one connection. Lane i leaves by the i-th local NIC (modulo their number) that shares a subnet with the
 // peer; where none does, by any. Both ends prove that they know the job's key before anything else is said
 // (src/base/handshake.h), then tell each other which process, which lane and which limits they mean (greeting.h).
-// What follows is neither encrypted nor signed. See connections.h for how exactly one link results when both dial.
+// What follows is neither encrypted nor signed. See transport.h for how exactly one link results when both dial.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,7 @@
 // TcpTransport: one process's end of all its TCP links.
 //
-// transport.cc has the calls of the interface and the polling; connections.cc has how connections become links.
+// transport.cc has the calls of the interface and the polling; accepting.cc, dialing.cc and connections.cc have how
+// connections become links.
 //
 // All sockets are in one epoll set, edge-triggered: asking it costs less than one read that finds nothing, however
 // many links there are. What an edge has told is kept (in the links' Receiver and Sender, and in `accepting_`) until
@@ -67,21 +68,25 @@ class TcpTransport final : public Transport {
   TcpLink& add_link(const ProcessId& peer, std::uint32_t lane, std::string peer_name);
 
   // connections.cc
-  void accept_all(Instant now);
-  bool make_place(Instant now);
   void advance(std::uint64_t serial, Instant now);
   void on_heard(std::uint64_t serial, Setup& setup, Instant now);
-  void on_hello(std::uint64_t serial, Setup& setup, Instant now);
-  void on_reply(std::uint64_t serial, Setup& setup, Instant now);
-  Greeting::Reason judge(const Greeting& hello) const;
-  bool decides_for(const Setup& setup, const Lane& lane) const;
   void adopt(std::uint64_t serial, Setup& setup, const LaneKey& key, std::uint64_t generation);
   void drop(std::uint64_t serial, const std::string& cause, bool definitive, Instant now);
-  void begin_try(const LaneKey& key, Lane& lane, Instant now, Status* refused);
   void run_setup_timers(Instant now);
-  void run_dial_timers(Instant now);
-  void give_up(const LaneKey& key, Lane& lane, Instant now);
   Greeting make_greeting(Greeting::Kind kind, const LaneKey& key) const;
+
+  // accepting.cc
+  void accept_all(Instant now);
+  bool make_place(Instant now);
+  void on_hello(std::uint64_t serial, Setup& setup, Instant now);
+  Greeting::Reason judge(const Greeting& hello) const;
+  bool decides_for(const Setup& setup, const Lane& lane) const;
+
+  // dialing.cc
+  void begin_try(const LaneKey& key, Lane& lane, Instant now, Status* refused);
+  void on_reply(std::uint64_t serial, Setup& setup, Instant now);
+  void run_dial_timers(Instant now);
+  void give_up(Lane& lane, Instant now);
 
   const TcpOptions options_;
   Capabilities capabilities_;
