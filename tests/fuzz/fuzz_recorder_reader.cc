@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -9,15 +10,16 @@
 
 #include "src/diagnosis/recorder_report.h"
 
-// Most random bytes fail at the header, so inputs are a small file's header laid over with the input's first bytes,
-// then the input's rest.
+// Most random bytes fail at the header, so the file read here is a good header, changed by as many bytes of the input
+// as its first byte says, and the rest of the input as tables.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace tutti;
   RecorderHeader header{};
   header.magic = kRecorderMagic;
   header.version = kRecorderVersion;
   header.header_bytes = kRecorderHeaderBytes;
-  const std::size_t changed = size < 2 ? 0 : data[0] % size;
+  if (size == 0) return 0;
+  const std::size_t changed = std::min<std::size_t>(*data++, --size);
   const std::size_t rest = size - changed;
   header.file_bytes = kRecorderHeaderBytes + rest;
   std::uint64_t offset = kRecorderHeaderBytes;
