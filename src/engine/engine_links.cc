@@ -90,6 +90,7 @@ void Engine::on_fetched(Channel& channel, std::uint64_t token, Instant now) {
       dispatch(channel, Frame::unpack(fetch.header), fetch.arrival, now);
     } else if (fetch.step.run == nullptr) {
       fetch.arrival->state = Arrival::State::readable;
+      wire_.let_go(fetch.arrival);
     } else {
       Operation* const operation = fetch.step.run->owner();
       fetch.step.run->fetched(wire_, fetch.step.step, fetch.arrival, now);
@@ -176,12 +177,9 @@ Rank Engine::needs_peer(const Operation& operation, const Peer& peer, Rank only)
   const Communicator& communicator = *operation.communicator_;
   if (operation.on_board_) {
     for (Rank rank = 0; rank < communicator.size(); ++rank) {
-      const Channel* channel = communicator.board_channels_.empty()
-                                   ? nullptr
-                                   : communicator.board_channels_[static_cast<std::size_t>(rank)];
       if (communicator.members_[static_cast<std::size_t>(rank)].peer != &peer || (only >= 0 && rank != only))
         continue;
-      if (channel == nullptr || board_needs(operation, rank)) return rank;
+      if (!communicator.board_linked_ || board_needs(operation, rank)) return rank;
     }
     return -1;
   }
