@@ -1,5 +1,6 @@
 // Operations: from the call to the result. See engine.h.
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "src/base/format.h"
@@ -283,6 +284,15 @@ void Engine::prepare_job(Operation& operation, const OperationRequest& request) 
       scale(type, operation.scaled_input_.data(), input, plan.input_bytes / job.element_bytes, request.scalar);
       input = operation.scaled_input_.data();
     }
+  }
+  // Alone there is nothing to fold with, and a fold of one operand is a copy; logical results are 1 or 0 all the
+  // same.
+  if (communicator.size() == 1 && (op == ReduceOp::logical_and || op == ReduceOp::logical_or) &&
+      plan.input_bytes > 0) {
+    operation.scaled_input_.resize(plan.input_bytes);
+    job.reduce(job.reduction, operation.scaled_input_.data(), std::array{input, input},
+               plan.input_bytes / job.element_bytes);
+    input = operation.scaled_input_.data();
   }
   job.bases[static_cast<int>(Buffer::input)] = const_cast<std::byte*>(input);  // no step writes to the input
   job.bases[static_cast<int>(Buffer::output)] = output;
