@@ -11,17 +11,23 @@ namespace {
 
 constexpr std::uint64_t kLaneBytes = 1 << 20;  // below this per lane, another lane costs more than it brings
 
-// Whether every view of the algorithm's programs is a single block, so that blocks may lie anywhere.
-bool moves_single_blocks(const Algorithm& algorithm, Rank ranks) {
+Program sample_program(const Algorithm& algorithm, Rank ranks) {
   Call call;
   call.what = algorithm.what;
   call.ranks = ranks;
-  const Program program = make_program(algorithm, call);
-  for (const Step& step : program.steps) {
-    if (step.source.blocks > 1 || step.target.blocks > 1) return false;
-  }
-  return true;
+  return make_program(algorithm, call);
 }
+
+// Whether every view of the algorithm's programs is a single block, so that blocks may lie anywhere.
+bool moves_single_blocks(const Program& program) {
+  const auto single = [](const View& view) { return view.blocks <= 1; };
+  return std::all_of(program.steps.begin(), program.steps.end(),
+                     [&](const Step& step) { return single(step.source) && single(step.target); }) &&
+         std::all_of(program.scratch.begin(), program.scratch.end(), single);
+}
+
+// Whether blocks may also have unlike sizes: scratch is shaped like one block and holds another one later.
+bool serves_unlike_blocks(const Program& program) { return moves_single_blocks(program) && program.scratch.empty(); }
 
 }  // namespace
 
@@ -55,7 +61,7 @@ bool Planner::can_serve(const Algorithm& algorithm, const PlanQuery& query) cons
   if (query.blocks == BlockKnowledge::uniform) return true;
   if (query.blocks == BlockKnowledge::own_only)
     return algorithm.name == "direct" || (query.what == Collective::all_to_all && algorithm.name == "pairwise");
-  return moves_single_blocks(algorithm, shape_.ranks);
+  return serves_unlike_blocks(sample_program(algorithm, shape_.ranks));
 }
 
 bool Planner::board_serves(const PlanQuery& query) const {
@@ -67,10 +73,13 @@ bool Planner::board_serves(const PlanQuery& query) const {
   return input <= shape_.board_bytes;
 }
 
-std::uint32_t Planner::lanes_for(const PlanQuery& query) const {
+std::uint32_t Planner::lanes_for(const PlanQuery& query, const Algorithm& algorithm) const {
   if (shape_.network_lanes <= 1 || query.blocks != BlockKnowledge::uniform) return 1;
   const std::uint64_t wanted = query.block_bytes / kLaneBytes;
-  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(wanted, 1, shape_.network_lanes));
+  if (wanted <= 1) return 1;
+  // A lane has a share of each block, so that a run of blocks is not contiguous in it.
+  if (!moves_single_blocks(sample_program(algorithm, shape_.ranks))) return 1;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, shape_.network_lanes));
 }
 
 std::uint32_t Planner::segment_for(const PlanQuery&) const {
@@ -82,7 +91,8 @@ std::vector<Planner::Candidate> Planner::candidates(const PlanQuery& query) cons
   std::vector<Candidate> found;
   for (const Algorithm& algorithm : algorithms_) {
     if (!can_serve(algorithm, query)) continue;
-    const Cost cost = estimate(algorithm.expected(shape_.ranks), query.block_bytes, shape_, lanes_for(query));
+    const Cost cost =
+        estimate(algorithm.expected(shape_.ranks), query.block_bytes, shape_, lanes_for(query, algorithm));
     found.push_back({&algorithm, cost.time, cost.limit});
   }
   std::stable_sort(found.begin(), found.end(),
@@ -117,7 +127,7 @@ Result<Plan> Planner::plan(const PlanQuery& query, std::string_view algorithm) c
   if (plan.board)
     chosen =
         std::find_if(found.begin(), found.end(), [](const Candidate& c) { return c.algorithm->name == "direct"; });
-  const std::uint32_t lanes = plan.board ? 1 : lanes_for(query);
+  const std::uint32_t lanes = plan.board ? 1 : lanes_for(query, *chosen->algorithm);
   for (std::uint32_t lane = 0; lane < lanes; ++lane) {
     plan.lanes.push_back({chosen->algorithm, lane * 65536u / lanes, (lane + 1) * 65536u / lanes});
   }
