@@ -30,6 +30,7 @@ void Engine::on_delivery(Channel& channel, const Event& event, Instant now) {
   if (event.data != nullptr && !event.in_place && !event.transient) {
     arrival->counted = true;
     channel.held_bytes += event.bytes;
+    ++channel.held_frames;
   }
   // Frames other than data are small: their payload, if any, is brought here before they are looked at.
   if (frame.kind != FrameKind::data && arrival->data == nullptr && arrival->bytes > 0) {
@@ -85,7 +86,7 @@ void Engine::keep(Arrival* arrival) {
   Channel& channel = *arrival->channel;
   if (arrival->owned || arrival->bytes == 0 || arrival->state != Arrival::State::readable) return;
   if (arrival->data != nullptr) {
-    if (arrival->in_place || (!arrival->transient && channel.held_bytes <= kHeldBytesMax)) return;
+    if (arrival->in_place || (!arrival->transient && !channel.holds_too_much())) return;
     auto owned = wire_.take_buffer(arrival->bytes);
     std::memcpy(owned.get(), arrival->data, arrival->bytes);
     wire_.keep_copy(arrival, std::move(owned));
@@ -95,6 +96,7 @@ void Engine::keep(Arrival* arrival) {
   arrival->data = arrival->owned.get();
   const FetchState fetch = channel.link->fetch(arrival->token, arrival->owned.get());
   if (fetch == FetchState::closed) arrival->state = Arrival::State::lost;
+  if (fetch == FetchState::done) wire_.let_go(arrival);
   if (fetch != FetchState::pending) return;
   arrival->state = Arrival::State::fetching;
   channel.fetches.push_back({arrival->token, arrival, {}, false, {}});

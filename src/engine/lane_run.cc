@@ -368,7 +368,7 @@ void LaneRun::take_in(Wire& wire, Arrival* arrival, std::uint32_t inbound) {
   queue(id);
   work(wire);
   const bool waits = messages_[inbound].tail == arrival && arrival->holds && !arrival->in_place;
-  if (!waits || !(arrival->transient || arrival->channel->held_bytes > kHeldBytesMax)) return;
+  if (!waits || !(arrival->transient || arrival->channel->holds_too_much())) return;
   auto owned = wire.take_buffer(arrival->bytes);
   std::memcpy(owned.get(), arrival->data, arrival->bytes);
   wire.keep_copy(arrival, std::move(owned));
@@ -378,14 +378,15 @@ void LaneRun::fetched(Wire& wire, std::uint32_t id, Arrival* arrival, Instant no
   now_ = now;
   --outstanding_;
   arrival->state = Arrival::State::readable;
-  const CompiledStep& step = job_.lane->steps[id];
-  if (!abandoned_ && step.kind == StepKind::receive && !arrival->owned) {
-    pop(wire, step.inbound);  // it is in its place already
-    advance_done(id, 1);
-  }
   if (abandoned_) {
     wire.consume(arrival);
     return;
+  }
+  if (arrival->owned) {
+    wire.let_go(arrival);
+  } else {  // it went straight to its place
+    pop(wire, job_.lane->steps[id].inbound);
+    advance_done(id, 1);
   }
   queue(id);
   work(wire);

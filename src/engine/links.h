@@ -39,7 +39,7 @@ struct Arrival {
   bool uncredited = false;
   bool holds = false;  // `token` is to be released
   bool in_place = false;
-  bool counted = false;    // in the channel's held_bytes
+  bool counted = false;    // in the channel's held_bytes and held_frames
   bool transient = false;  // must be used or copied before the transport is polled again
   enum class State : std::uint8_t { readable, fetching, lost } state = State::readable;
   std::unique_ptr<std::byte[]> owned;
@@ -69,6 +69,7 @@ struct Channel {
   std::uint64_t consumed = 0;
   std::uint64_t consumed_reported = 0;
   std::uint64_t held_bytes = 0;
+  std::uint32_t held_frames = 0;
 
   std::vector<StepReference> blocked;         // sends that met `again`
   std::vector<StepReference> window_waiters;  // sends that wait for the window
@@ -86,6 +87,7 @@ struct Channel {
   };
   std::vector<Fetch> fetches;
 
+  bool holds_too_much() const { return held_bytes > kHeldBytesMax || held_frames > transport->capabilities().held_frames_max; }
   bool window_allows(std::uint64_t bytes) const {
     return uncredited_sent - uncredited_returned + bytes <= kWindowBytes;
   }

@@ -75,10 +75,7 @@ Arrival* Wire::new_arrival() {
 
 void Wire::consume(Arrival* arrival) {
   Channel& channel = *arrival->channel;
-  if (arrival->holds) {
-    channel.link->release(arrival->token);
-    if (arrival->counted) channel.held_bytes -= arrival->bytes;
-  }
+  let_go(arrival);
   if (arrival->owned) give_buffer(std::move(arrival->owned), arrival->bytes);
   if (arrival->uncredited) {
     channel.consumed += arrival->bytes;
@@ -89,13 +86,19 @@ void Wire::consume(Arrival* arrival) {
   free_arrivals_ = arrival;
 }
 
-void Wire::keep_copy(Arrival* arrival, std::unique_ptr<std::byte[]> owned) {
-  if (arrival->holds) {
-    arrival->channel->link->release(arrival->token);
-    if (arrival->counted) arrival->channel->held_bytes -= arrival->bytes;
-    arrival->holds = false;
-    arrival->counted = false;
+void Wire::let_go(Arrival* arrival) {
+  if (!arrival->holds) return;
+  arrival->channel->link->release(arrival->token);
+  if (arrival->counted) {
+    arrival->channel->held_bytes -= arrival->bytes;
+    --arrival->channel->held_frames;
   }
+  arrival->holds = false;
+  arrival->counted = false;
+}
+
+void Wire::keep_copy(Arrival* arrival, std::unique_ptr<std::byte[]> owned) {
+  let_go(arrival);
   arrival->owned = std::move(owned);
   arrival->data = arrival->owned.get();
 }

@@ -36,7 +36,8 @@ class Wire {
   Arrival* new_arrival();
   // The payload has been used: gives the delivery back to its transport and the bytes to the sender's window.
   void consume(Arrival* arrival);
-  // The payload is in its own memory now (owned); the transport gets the delivery back, the window does not move.
+  // The payload is in memory of its own (owned) now: the transport gets the delivery back, the window does not move.
+  void let_go(Arrival* arrival);
   void keep_copy(Arrival* arrival, std::unique_ptr<std::byte[]> owned);
 
   // Memory for one segment. Buffers of one size are kept and reused while warm.

@@ -36,6 +36,7 @@ SimTransport::SimTransport(SimNetwork& network, std::uint32_t process) : network
   capabilities_.frame_bytes_max = options.frame_bytes_max;
   capabilities_.copied_bytes_max = options.copied_bytes_max;
   capabilities_.lanes_max = options.lanes_max;
+  capabilities_.held_frames_max = static_cast<std::uint32_t>(std::min<std::size_t>(options.queue_frames / 4, 16));
   capabilities_.has_segment = options.segment_bytes > 0;
   capabilities_.bytes_per_second = (options.bytes_per_second_min + options.bytes_per_second_max) / 2;
   capabilities_.latency = (options.latency_min + options.latency_max + options.jitter_max) / 2;
