@@ -93,11 +93,11 @@ typedef enum tutti_datatype {
   TUTTI_FLOAT8_E5M2 = 13   /* OCP E5M2 */
 } tutti_datatype;
 
-/* Reductions. Every rank gets the same bits, run after run, for one number of ranks, count and plan: operands are folded
-   in an order fixed by the plan, never by arrival. float16, bfloat16 and float8 accumulate in float32 within a pass and
-   round once per pass. Integer sums and products wrap. A reduction that meets a NaN writes the canonical quiet NaN of
-   the type; minimum and maximum propagate NaN and order -0 below +0. Sums keep the sign of zero as IEEE 754 does. A
-   collective on one rank, and data movement, copy NaNs as they are. */
+/* Reductions. Every rank gets the same bits, run after run, for one number of ranks, count and plan: operands are
+   folded in an order fixed by the plan, never by arrival. float16, bfloat16 and float8 accumulate in float32 within a
+   pass and round once per pass. Integer sums and products wrap. A reduction that meets a NaN writes the canonical quiet
+   NaN of the type; minimum and maximum propagate NaN and order -0 below +0. Sums keep the sign of zero as IEEE 754
+   does. A collective on one rank, and data movement, copy NaNs as they are. */
 typedef enum tutti_op {
   TUTTI_SUM = 0,
   TUTTI_PRODUCT = 1,
@@ -133,8 +133,8 @@ typedef struct tutti_unique_id {
 
 typedef struct tutti_comm_options {
   size_t size;                /* sizeof(tutti_comm_options) */
-  const char *name;           /* appears in every message about this communicator; NULL = "world", "world/split1", ... */
-  const char *settings;       /* "TUTTI_TIMEOUT=10s TUTTI_TRANSPORTS=tcp": these go before the environment; NULL = none */
+  const char *name;           /* appears in every message about it; NULL = "world", "world/split1", ... */
+  const char *settings;       /* "TUTTI_TIMEOUT=10s TUTTI_TRANSPORTS=tcp": go before the environment; NULL = none */
   int64_t timeout_ns;         /* for the creation; 0 = TUTTI_CONNECT_TIMEOUT, negative = no limit */
 } tutti_comm_options;
 #define TUTTI_COMM_OPTIONS_INIT {sizeof(tutti_comm_options), NULL, NULL, 0}
@@ -144,8 +144,8 @@ typedef struct tutti_comm_options {
    INVALID: id is NULL or a setting is wrong. SYSTEM: no socket could be had. */
 TUTTI_API tutti_status tutti_unique_id_create(tutti_unique_id *id);
 
-/* Creates this rank's end of a communicator of `size` ranks. Collective: returns when all ranks have arrived, or an error
-   that names who is missing, doubled, or different. An id serves for one communicator.
+/* Creates this rank's end of a communicator of `size` ranks. Collective: returns when all ranks have arrived, or an
+   error that names who is missing, doubled, or different. An id serves for one communicator.
    INVALID: bad argument, rank or size; two ranks with one number; ranks that disagree on size. TIMEOUT: ranks missing.
    PEER_LOST: the rendezvous could not be reached. SYSTEM. */
 TUTTI_API tutti_status tutti_comm_create(tutti_comm **comm, int size, const tutti_unique_id *id, int rank,
@@ -157,52 +157,55 @@ TUTTI_API tutti_status tutti_comm_create(tutti_comm **comm, int size, const tutt
 TUTTI_API tutti_status tutti_comm_create_from_store(tutti_comm **comm, int size, int rank, const char *store,
                                                     const tutti_comm_options *options);
 
-/* The same with rank, size and store from the launcher: TUTTI_RANK, TUTTI_SIZE, TUTTI_STORE; torchrun (RANK, WORLD_SIZE,
-   MASTER_ADDR, MASTER_PORT); Open MPI; MPICH and others by PMI; Slurm. INVALID names variables that are missing or
-   contradict each other. Errors as above. */
+/* The same with rank, size and store from the launcher: TUTTI_RANK, TUTTI_SIZE, TUTTI_STORE; torchrun (RANK,
+   WORLD_SIZE, MASTER_ADDR, MASTER_PORT); Open MPI; MPICH and others by PMI; Slurm. INVALID names variables that are
+   missing or contradict each other. Errors as above. */
 TUTTI_API tutti_status tutti_comm_create_from_environment(tutti_comm **comm, const tutti_comm_options *options);
 
 /* This rank takes no part in any of the new communicators. */
 #define TUTTI_NO_COLOR (-1)
 
-/* Collective over `comm`, ordered among its operations: ranks with the same colour (>= 0) form a new communicator, in order
-   of key, then of rank in `comm`. *split is NULL for TUTTI_NO_COLOR. Opens no connection. `comm` stays usable.
+/* Collective over `comm`, ordered among its operations: ranks with the same colour (>= 0) form a new communicator, in
+   order of key, then of rank in `comm`. *split is NULL for TUTTI_NO_COLOR. Opens no connection. `comm` stays usable.
    INVALID: a negative colour other than TUTTI_NO_COLOR. Otherwise errors as for an operation. */
 TUTTI_API tutti_status tutti_comm_split(tutti_comm *comm, int color, int key, tutti_comm **split,
                                         const tutti_comm_options *options);
 /* The same members and order again, with an order of operations of its own. */
-TUTTI_API tutti_status tutti_comm_duplicate(tutti_comm *comm, tutti_comm **duplicate, const tutti_comm_options *options);
+TUTTI_API tutti_status tutti_comm_duplicate(tutti_comm *comm, tutti_comm **duplicate,
+                                            const tutti_comm_options *options);
 
 /* This process's rank; the number of ranks. INVALID: NULL argument. */
 TUTTI_API tutti_status tutti_comm_rank(const tutti_comm *comm, int *rank);
 TUTTI_API tutti_status tutti_comm_size(const tutti_comm *comm, int *size);
 
 /* Collective: waits for this rank's operations, then until every rank has come this far, so that destroy loses nothing.
-   timeout_ns: 0 = TUTTI_TIMEOUT, negative = no limit. Afterwards only destroy is allowed. Errors as for an operation. */
+   timeout_ns: 0 = TUTTI_TIMEOUT, negative = no limit. Afterwards only destroy is allowed. Errors as for an
+   operation. */
 TUTTI_API tutti_status tutti_comm_finalize(tutti_comm *comm, int64_t timeout_ns);
 
-/* Ends the communicator at once, here and, as far as they can be reached, on all ranks: pending and later operations end
-   with TUTTI_ABORTED. Never blocks. May be called from any thread while others wait. `reason` may be NULL. */
+/* Ends the communicator at once, here and, as far as they can be reached, on all ranks: pending and later operations
+   end with TUTTI_ABORTED. Never blocks. May be called from any thread while others wait. `reason` may be NULL. */
 TUTTI_API tutti_status tutti_comm_abort(tutti_comm *comm, const char *reason);
 
-/* Frees this rank's end. Pending operations end with TUTTI_ABORTED first (also on other ranks that still need this one).
-   Local and bounded; needs no other rank. Requests that are still held stay valid to wait for. NULL is OK. */
+/* Frees this rank's end. Pending operations end with TUTTI_ABORTED first (also on other ranks that still need this
+   one). Local and bounded; needs no other rank. Requests that are still held stay valid to wait for. NULL is OK. */
 TUTTI_API tutti_status tutti_comm_destroy(tutti_comm *comm);
 
 /* TUTTI_OK while the communicator works. After an operation went wrong (a peer lost, a deadline, a mismatch, an abort):
-   that status, and up to capacity - 1 bytes of its sentence in `text` (may be NULL), always NUL-terminated. Once wrong, a
-   communicator stays wrong and every call on it returns this error; destroy it and make a new one. */
+   that status, and up to capacity - 1 bytes of its sentence in `text` (may be NULL), always NUL-terminated. Once wrong,
+   a communicator stays wrong and every call on it returns this error; destroy it and make a new one. */
 TUTTI_API tutti_status tutti_comm_error(const tutti_comm *comm, char *text, size_t capacity);
 
 /* ---- Operations --------------------------------------------------------------------------------------------------
  *
  * Collectives are called by every rank of a communicator, in the same order, with matching kind, count, type, op and
- * root: if not, every rank gets TUTTI_INVALID with a sentence naming both calls, and the communicator is wrong from then on
- * (a rank whose own part was complete before the mismatch was found learns it from tutti_comm_error or its next call).
+ * root: if not, every rank gets TUTTI_INVALID with a sentence naming both calls, and the communicator is wrong from
+ * then on (a rank whose own part was complete before the mismatch was found learns it from tutti_comm_error or its
+ * next call).
  *
- * Each takes `call` (NULL = defaults) and `request`. With request == NULL the call returns when the operation is done on
- * this rank. Otherwise it returns as soon as the operation is started and *request is to be waited for. On an error *request
- * is NULL and nothing was started. Several operations may be in flight; they complete in any order.
+ * Each takes `call` (NULL = defaults) and `request`. With request == NULL the call returns when the operation is done
+ * on this rank. Otherwise it returns as soon as the operation is started and *request is to be waited for. On an error
+ * *request is NULL and nothing was started. Several operations may be in flight; they complete in any order.
  *
  * Counts are in elements. count == 0 is allowed: nothing is moved, NULL buffers are fine, ranks still match calls.
  *
@@ -227,46 +230,53 @@ typedef struct tutti_call {
 TUTTI_API tutti_status tutti_all_reduce(const void *input, void *output, size_t count, tutti_datatype type, tutti_op op,
                                         tutti_comm *comm, const tutti_call *call, tutti_request **request);
 
-/* The same, on the root only; output is not used elsewhere and may be NULL there. In place: input == output at the root. */
-TUTTI_API tutti_status tutti_reduce(const void *input, void *output, size_t count, tutti_datatype type, tutti_op op, int root,
-                                    tutti_comm *comm, const tutti_call *call, tutti_request **request);
+/* The same, on the root only; output is not used elsewhere and may be NULL there. In place: input == output at the
+   root. */
+TUTTI_API tutti_status tutti_reduce(const void *input, void *output, size_t count, tutti_datatype type, tutti_op op,
+                                    int root, tutti_comm *comm, const tutti_call *call, tutti_request **request);
 
-/* Every rank's output = the root's input. input is not used elsewhere and may be NULL there. In place: input == output at
-   the root (other ranks may pass their output as input too). */
+/* Every rank's output = the root's input. input is not used elsewhere and may be NULL there. In place: input == output
+   at the root (other ranks may pass their output as input too). */
 TUTTI_API tutti_status tutti_broadcast(const void *input, void *output, size_t count, tutti_datatype type, int root,
                                        tutti_comm *comm, const tutti_call *call, tutti_request **request);
 
-/* output has size * count elements: block r is rank r's input of count elements. In place: input == output + rank * count. */
-TUTTI_API tutti_status tutti_all_gather(const void *input, void *output, size_t count, tutti_datatype type, tutti_comm *comm,
-                                        const tutti_call *call, tutti_request **request);
+/* output has size * count elements: block r is rank r's input of count elements. In place: input == output + rank *
+   count. */
+TUTTI_API tutti_status tutti_all_gather(const void *input, void *output, size_t count, tutti_datatype type,
+                                        tutti_comm *comm, const tutti_call *call, tutti_request **request);
 
-/* Blocks of unlike sizes: block r has counts[r] elements at output + displacements[r] (in elements; NULL = packed in rank
-   order). counts are the same on every rank; count == counts[rank]. In place: input is block `rank` of the output. */
+/* Blocks of unlike sizes: block r has counts[r] elements at output + displacements[r] (in elements; NULL = packed in
+   rank order). counts are the same on every rank; count == counts[rank]. In place: input is block `rank` of the
+   output. */
 TUTTI_API tutti_status tutti_all_gather_v(const void *input, size_t count, void *output, const size_t counts[],
                                           const size_t displacements[], tutti_datatype type, tutti_comm *comm,
                                           const tutti_call *call, tutti_request **request);
 
 /* input has size * count elements; output of count elements = op over the ranks' block `rank`.
    In place: output == input + rank * count. */
-TUTTI_API tutti_status tutti_reduce_scatter(const void *input, void *output, size_t count, tutti_datatype type, tutti_op op,
-                                            tutti_comm *comm, const tutti_call *call, tutti_request **request);
+TUTTI_API tutti_status tutti_reduce_scatter(const void *input, void *output, size_t count, tutti_datatype type,
+                                            tutti_op op, tutti_comm *comm, const tutti_call *call,
+                                            tutti_request **request);
 
 /* Block r of the input has counts[r] elements, packed in rank order; counts are the same on every rank.
    In place: output is block `rank` of the input. */
-TUTTI_API tutti_status tutti_reduce_scatter_v(const void *input, void *output, const size_t counts[], tutti_datatype type,
-                                              tutti_op op, tutti_comm *comm, const tutti_call *call, tutti_request **request);
+TUTTI_API tutti_status tutti_reduce_scatter_v(const void *input, void *output, const size_t counts[],
+                                              tutti_datatype type, tutti_op op, tutti_comm *comm,
+                                              const tutti_call *call, tutti_request **request);
 
 /* input and output have size blocks of count elements: output block r of this rank = input block `rank` of rank r.
    In place: input == output. */
-TUTTI_API tutti_status tutti_all_to_all(const void *input, void *output, size_t count, tutti_datatype type, tutti_comm *comm,
-                                        const tutti_call *call, tutti_request **request);
+TUTTI_API tutti_status tutti_all_to_all(const void *input, void *output, size_t count, tutti_datatype type,
+                                        tutti_comm *comm, const tutti_call *call, tutti_request **request);
 
 /* Blocks of unlike sizes: input_counts[r] elements at input + input_displacements[r] go to rank r; output_counts[r]
    elements from rank r go to output + output_displacements[r]. Displacements NULL = packed. What a rank sends must be
    what the other receives. Not in place. */
-TUTTI_API tutti_status tutti_all_to_all_v(const void *input, const size_t input_counts[], const size_t input_displacements[],
-                                          void *output, const size_t output_counts[], const size_t output_displacements[],
-                                          tutti_datatype type, tutti_comm *comm, const tutti_call *call, tutti_request **request);
+TUTTI_API tutti_status tutti_all_to_all_v(const void *input, const size_t input_counts[],
+                                          const size_t input_displacements[], void *output,
+                                          const size_t output_counts[], const size_t output_displacements[],
+                                          tutti_datatype type, tutti_comm *comm, const tutti_call *call,
+                                          tutti_request **request);
 
 /* The root's output has size blocks: block r is rank r's input. output is not used elsewhere.
    In place: input == output + root * count at the root. */
@@ -284,24 +294,25 @@ TUTTI_API tutti_status tutti_scatter(const void *input, void *output, size_t cou
                                      tutti_comm *comm, const tutti_call *call, tutti_request **request);
 
 /* Blocks of unlike sizes. counts and displacements are read at the root only; count is this rank's own. */
-TUTTI_API tutti_status tutti_scatter_v(const void *input, const size_t counts[], const size_t displacements[], void *output,
-                                       size_t count, tutti_datatype type, int root, tutti_comm *comm, const tutti_call *call,
-                                       tutti_request **request);
+TUTTI_API tutti_status tutti_scatter_v(const void *input, const size_t counts[], const size_t displacements[],
+                                       void *output, size_t count, tutti_datatype type, int root, tutti_comm *comm,
+                                       const tutti_call *call, tutti_request **request);
 
 /* Done on no rank before every rank has called it. */
 TUTTI_API tutti_status tutti_barrier(tutti_comm *comm, const tutti_call *call, tutti_request **request);
 
-/* Point to point: the n-th send of rank a to rank b matches the n-th receive at b from a; count and type must match. They
-   are not ordered with collectives. A rank may send to itself. A send may complete before it is received. */
+/* Point to point: the n-th send of rank a to rank b matches the n-th receive at b from a; count and type must match.
+   They are not ordered with collectives. A rank may send to itself. A send may complete before it is received. */
 TUTTI_API tutti_status tutti_send(const void *input, size_t count, tutti_datatype type, int peer, tutti_comm *comm,
                                   const tutti_call *call, tutti_request **request);
 TUTTI_API tutti_status tutti_receive(void *output, size_t count, tutti_datatype type, int peer, tutti_comm *comm,
                                      const tutti_call *call, tutti_request **request);
 
-/* Between begin and end (which nest), this thread's operations are only noted; the outermost end starts them all at once,
-   so that sends and receives between them cannot block each other, and small operations travel together. Operations with
-   request == NULL are waited for by that end. Arguments are checked when noted; end returns the first error. If one cannot
-   be started, none is. Communicators may not be created, split or destroyed in between (INVALID). */
+/* Between begin and end (which nest), this thread's operations are only noted; the outermost end starts them all at
+   once, so that sends and receives between them cannot block each other, and small operations travel together.
+   Operations with request == NULL are waited for by that end. Arguments are checked when noted; end returns the first
+   error. If one cannot be started, none is. Communicators may not be created, split or destroyed in between
+   (INVALID). */
 TUTTI_API tutti_status tutti_group_begin(void);
 TUTTI_API tutti_status tutti_group_end(void);
 
@@ -330,7 +341,8 @@ TUTTI_API tutti_status tutti_mem_alloc(void **memory, size_t bytes);
 TUTTI_API tutti_status tutti_mem_free(void *memory);
 
 /* Says that this memory will be used often, so that transports that must prepare memory do it once. Optional: any
-   memory works without. It must stay mapped until deregistered. INVALID: NULL, or bytes == 0, or not a registered handle. */
+   memory works without. It must stay mapped until deregistered. INVALID: NULL, or bytes == 0, or not a registered
+   handle. */
 typedef struct tutti_memory tutti_memory;
 TUTTI_API tutti_status tutti_mem_register(void *memory, size_t bytes, tutti_memory **handle);
 TUTTI_API tutti_status tutti_mem_deregister(tutti_memory *handle);
@@ -349,8 +361,8 @@ typedef enum tutti_collective {
 } tutti_collective;
 
 /* The plan that an operation of this kind and size (count as in its call) would run by, and why: algorithm, lanes,
-   transport, predicted time, what limits it, the runners-up. Writes up to capacity - 1 bytes, NUL-terminated; *needed (may
-   be NULL) gets the full length. Local: asks no other rank. */
+   transport, predicted time, what limits it, the runners-up. Writes up to capacity - 1 bytes, NUL-terminated; *needed
+   (may be NULL) gets the full length. Local: asks no other rank. */
 TUTTI_API tutti_status tutti_comm_explain(tutti_comm *comm, tutti_collective what, size_t count, tutti_datatype type,
                                           tutti_op op, char *text, size_t capacity, size_t *needed);
 
@@ -360,8 +372,8 @@ TUTTI_API tutti_status tutti_comm_settings(const tutti_comm *comm, char *text, s
 /* The path of this process's flight recorder file, "" when there is none. As tutti_comm_explain otherwise. */
 TUTTI_API tutti_status tutti_recorder_path(char *text, size_t capacity, size_t *needed);
 
-/* Where log lines go (level: 0 error, 1 warn, 2 info, 3 debug, 4 trace), instead of stderr or TUTTI_LOG_FILE. May be called
-   from any thread of the library, one at a time; it must not call Tutti. NULL restores the default. */
+/* Where log lines go (level: 0 error, 1 warn, 2 info, 3 debug, 4 trace), instead of stderr or TUTTI_LOG_FILE. May be
+   called from any thread of the library, one at a time; it must not call Tutti. NULL restores the default. */
 typedef void (*tutti_log_hook)(int level, const char *area, const char *text, void *user);
 TUTTI_API tutti_status tutti_set_log_hook(tutti_log_hook hook, void *user);
 

@@ -1,3 +1,4 @@
+// The client of the tcp store: a pool of connections, one for each call under way, and what is said over them.
 #include <poll.h>
 #include <sys/socket.h>
 
