@@ -143,8 +143,8 @@ TEST(EngineSimulation, RandomCollectivesGiveTheReferenceResult) {
   for (std::uint64_t seed = 1; seed <= seeds && !HasFatalFailure() && !HasNonfatalFailure(); ++seed) run_seed(seed);
 }
 
-// 11: a board that counted what it had published as progress, for ever. 435: deliveries held for one operation filled the
-// queue in which another's were to come.
+// 11: a board that counted what it had published as progress, for ever. 435: deliveries held for one operation filled
+// the queue in which another's were to come.
 TEST(EngineSimulation, SeedsThatOnceFailedPass) {
   for (const std::uint64_t seed : {11, 435}) run_seed(seed);
 }
