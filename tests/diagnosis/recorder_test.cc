@@ -232,7 +232,7 @@ TEST_F(RecorderTest, AReaderBesideABusyWriterSeesWholeEntriesOnly) {
     }
   });
   std::size_t seen = 0;
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 100; ++i) {
     const RecorderSnapshot snapshot = read(recorder->path());
     expect_whole(snapshot);
     seen += snapshot.operations.size();
