@@ -133,7 +133,7 @@ Status build(const Meeting& meeting, const Settings& settings, std::unique_ptr<t
     return invitations.status();
   }
   CommunicatorSpec spec;
-  spec.id = mix((*invitations)[0].nonce, std::hash<std::string>()(meeting.group));
+  spec.id = (*invitations)[0].nonce;
   spec.name = meeting.name;
   spec.rank = meeting.rank;
   spec.timeout = settings.timeout;
@@ -418,11 +418,16 @@ tutti_status tutti_comm_finalize(tutti_comm* comm, std::int64_t timeout_ns) {
   if (!status) return report(status);
   const tutti::Nanoseconds limit = tutti::time_limit(timeout_ns, comm->settings.timeout);
   const tutti::Instant deadline = tutti::deadline_after(tutti::monotonic_now(), limit);
-  if (!comm->runtime->wait([&] { return comm->communicator->pending() == 0; }, deadline)) {
+  std::size_t pending = 0;
+  const auto quiet = [&] {
+    pending = comm->communicator->pending();
+    return pending == 0;
+  };
+  if (!comm->runtime->wait(quiet, deadline)) {
     return report(
         Status(tutti::Code::timeout,
                format("{}: {} operations of this rank were not complete within {}; finalize again, or abort",
-                      comm->communicator->name(), comm->communicator->pending(), tutti::format_duration(limit))));
+                      comm->communicator->name(), pending, tutti::format_duration(limit))));
   }
   tutti::OperationRequest request;
   request.kind = tutti::CallKind::barrier;

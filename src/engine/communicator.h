@@ -63,6 +63,7 @@ class Communicator {
   std::uint64_t eager_bytes_ = 0;
   Status failure_;
   bool failure_told_ = false;
+  std::size_t gone_ = 0;  // members that have destroyed their ends
   std::uint32_t record_ = 0;
   std::uint32_t splits_ = 0;
 

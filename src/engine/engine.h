@@ -160,6 +160,7 @@ class Engine {
   void prepare_job(Operation& operation, const OperationRequest& request);
   void connect_operation(Operation& operation, Instant now);
   void begin_runs(Operation& operation, Instant now);
+  void fail_if_orphaned(Operation& operation, Instant now);
   void deliver_early(Operation& operation, Instant now);
   void settle(Operation& operation, Instant now);
   void fail(Operation& operation, const Status& why, Instant now);
@@ -203,6 +204,7 @@ class Engine {
   std::vector<Operation*> free_operations_;
   std::vector<Operation*> operations_;  // not complete
   std::vector<Event> events_;
+  std::size_t lost_peers_ = 0;
   std::uint64_t completed_ = 0;
   Instant next_timer_ = kNever;
   Instant now_{};

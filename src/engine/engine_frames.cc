@@ -315,7 +315,9 @@ void Engine::on_probe(Communicator& communicator, Channel& channel, const Frame&
 }
 
 void Engine::on_goodbye(Communicator& communicator, const Frame& frame, Instant now) {
-  communicator.members_[static_cast<std::size_t>(frame.source)].gone = true;
+  Member& member = communicator.members_[static_cast<std::size_t>(frame.source)];
+  communicator.gone_ += member.gone ? 0 : 1;
+  member.gone = true;
   const Peer& peer = *communicator.members_[static_cast<std::size_t>(frame.source)].peer;
   for (Operation* operation : std::vector<Operation*>(operations_)) {
     if (operation->communicator_ != &communicator || operation->is_complete() ||

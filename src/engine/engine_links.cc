@@ -153,6 +153,7 @@ void Engine::on_closed(Channel& channel, Instant now) {
 // Operations that still need something from the process, or to send something to it, cannot end any more. Others go
 // on.
 void Engine::lose_peer(Peer& peer, const Status& why, Instant now) {
+  lost_peers_ += peer.lost ? 0 : 1;
   peer.lost = true;
   peer.why = why;
   for (Operation* operation : std::vector<Operation*>(operations_)) {

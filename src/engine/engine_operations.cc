@@ -246,6 +246,7 @@ Result<Operation*> Engine::start(Communicator* communicator, const OperationRequ
     if (communicator->on_board_.size() == 1) boards_active_.push_back(communicator);
     recorder_.start_operation(operation.record_, operation.plan_->algorithm, 1, now);
     run_board(*communicator, now);
+    fail_if_orphaned(operation, now);
     return &operation;
   }
   operation.state_ = Operation::State::connecting;
@@ -314,20 +315,14 @@ void Engine::connect_operation(Operation& operation, Instant now) {
   bool all_open = true;
   for (std::size_t l = 0; l < operation.plan_->lanes.size(); ++l) {
     for (const CompiledPeer& peer : operation.plan_->lanes[l].peers) {
-      Member& member = communicator.members_[static_cast<std::size_t>(peer.rank)];
-      const Result<Channel*> channel = channel_to(*member.peer, static_cast<std::uint32_t>(l), now);
+      Peer& process = *communicator.members_[static_cast<std::size_t>(peer.rank)].peer;
+      // What a process that is gone has sent is here already: the operation may need no more of it (fail_if_orphaned).
+      if (process.lost && !process.channels.empty() && process.channels[0]) continue;
+      const Result<Channel*> channel = channel_to(process, static_cast<std::uint32_t>(l), now);
       if (!channel) {
         return fail(operation,
-                    Status(channel.status().code(), format("{}: {} cannot be reached: {}", title(operation),
-                                                           communicator.describe(peer.rank), channel.status().text()))
-                        .blaming(peer.rank),
-                    now);
-      }
-      if (member.gone) {
-        return fail(operation,
-                    Status(Code::peer_lost, format("{}: {} has destroyed the communicator", title(operation),
-                                                   communicator.describe(peer.rank)))
-                        .blaming(peer.rank),
+                    Status(channel.status().code(), format("{}: {} cannot be reached: {}", title(operation), communicator.describe(peer.rank), channel.status().text()),
+                           peer.rank),
                     now);
       }
       all_open &= (*channel)->open;
@@ -356,12 +351,26 @@ void Engine::begin_runs(Operation& operation, Instant now) {
       Peer& peer = *communicator.members_[static_cast<std::size_t>(plan.lanes[l].peers[p].rank)].peer;
       const std::uint32_t lane =
           static_cast<std::uint32_t>(l) % std::max(1u, peer.transport->capabilities().lanes_max);
-      operation.runs_[l]->set_channel(static_cast<std::uint32_t>(p), peer.channels[lane].get());
+      const std::size_t index = lane < peer.channels.size() && peer.channels[lane] ? lane : 0;
+      operation.runs_[l]->set_channel(static_cast<std::uint32_t>(p), peer.channels[index].get());
     }
   }
   for (std::size_t l = 0; l < plan.lanes.size(); ++l) operation.runs_[l]->start(wire_, operation.record_, now);
   deliver_early(operation, now);
   settle(operation, now);
+  fail_if_orphaned(operation, now);
+}
+
+// An operation that begins after a member has gone can end only if nothing more is needed of it.
+void Engine::fail_if_orphaned(Operation& operation, Instant now) {
+  Communicator& communicator = *operation.communicator_;
+  if (operation.is_complete() || (lost_peers_ == 0 && communicator.gone_ == 0)) return;
+  for (Rank rank = 0; rank < communicator.size(); ++rank) {
+    const Member& member = communicator.members_[static_cast<std::size_t>(rank)];
+    if (!(member.gone || member.peer->lost) || needs_peer(operation, *member.peer, rank) < 0) continue;
+    if (!member.gone) return fail(operation, lost(operation, *member.peer, rank), now);
+    return fail(operation, Status(Code::peer_lost, format("{}: {} has destroyed the communicator and is still needed", title(operation), communicator.describe(rank)), rank), now);
+  }
 }
 
 void Engine::deliver_early(Operation& operation, Instant now) {
