@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -151,24 +152,28 @@ void open_bare(int ends[2]) {
   close(listener);
 }
 
+// Half of the median round trip, seen by the first process: the mean would tell of the other programs on the machine.
 double bare_latency_us(Side& side) {
   char message[8] = {};
+  std::vector<double> trips;
   meet(side.pipe);
-  const Instant begin = monotonic_now();
   for (int round = 0; round < kRounds; ++round) {
+    const Instant begin = monotonic_now();
     if (side.first && send(side.bare, message, 8, MSG_NOSIGNAL) != 8) give_up("bare send");
     while (recv(side.bare, message, 8, MSG_DONTWAIT) != 8) {
     }
     if (!side.first && send(side.bare, message, 8, MSG_NOSIGNAL) != 8) give_up("bare send");
+    trips.push_back(seconds_since(begin));
   }
-  return seconds_since(begin) / kRounds / 2 * 1e6;
+  return median(std::move(trips)) / 2 * 1e6;
 }
 
 double latency_us(Side& side) {
   std::byte message[8] = {};
+  std::vector<double> trips;
   meet(side.pipe);
-  const Instant begin = monotonic_now();
   for (int round = 0; round < kRounds; ++round) {
+    const Instant begin = monotonic_now();
     if (side.first) side.links[0]->send({}, message, 8, 0);
     for (bool came = false; !came;) {
       side.poll([&](const Event& event) {
@@ -178,18 +183,23 @@ double latency_us(Side& side) {
       });
     }
     if (!side.first) side.links[0]->send({}, message, 8, 0);
+    trips.push_back(seconds_since(begin));
   }
-  return seconds_since(begin) / kRounds / 2 * 1e6;
+  return median(std::move(trips)) / 2 * 1e6;
 }
 
 double idle_poll_ns(Side& side) {
+  constexpr int kPolls = 100;
+  std::vector<double> batches;
   meet(side.pipe);
   const Instant now = monotonic_now();
-  const Instant begin = monotonic_now();
-  for (int i = 0; i < 100000; ++i) side.transport->poll(side.events, now);
-  const double each = seconds_since(begin) / 100000 * 1e9;
+  for (int batch = 0; batch < 1000; ++batch) {
+    const Instant begin = monotonic_now();
+    for (int i = 0; i < kPolls; ++i) side.transport->poll(side.events, now);
+    batches.push_back(seconds_since(begin) / kPolls * 1e9);
+  }
   meet(side.pipe);
-  return each;
+  return median(std::move(batches));
 }
 
 struct Rate {

@@ -15,6 +15,7 @@ void Agenda::add(TcpLink& link) {
 }
 
 void Agenda::remove(TcpLink& link) {
+  if (latest_ == &link) latest_ = nullptr;
   if (!link.on_agenda_) return;
   link.on_agenda_ = false;
   std::erase(links_, &link);
@@ -23,7 +24,11 @@ void Agenda::remove(TcpLink& link) {
 std::size_t Agenda::collect(std::span<Event> out) {
   std::size_t count = 0;
   if (links_.size() > 1) std::rotate(links_.begin(), links_.begin() + 1, links_.end());
-  for (TcpLink* const link : links_) count += link->collect(out.subspan(count));
+  for (TcpLink* const link : links_) {
+    const std::size_t events = link->collect(out.subspan(count));
+    if (events > 0) latest_ = link;
+    count += events;
+  }
   std::erase_if(links_, [](TcpLink* link) { return !(link->on_agenda_ = link->has_work()); });
   return count;
 }
@@ -106,6 +111,12 @@ void TcpLink::finish(Status why) {
   state_ = State::closed;
   descriptor_.reset();
   owes_closed_ = true;
+  agenda_.add(*this);
+}
+
+void TcpLink::try_receive() {
+  if (state_ != State::open || receiver_->waits_for_fetch()) return;
+  receiver_->mark_readable();
   agenda_.add(*this);
 }
 

@@ -32,11 +32,14 @@ class Agenda {
   // sleep.
   bool take_made_room() { return std::exchange(made_room_, false); }
   void note_room() { made_room_ = true; }
+  // The link that had the latest event, or null.
+  TcpLink* latest() const { return latest_; }
   // Collects events of each link in turn and keeps those with more to do; starts with another link each time.
   std::size_t collect(std::span<Event> out);
 
  private:
   std::vector<TcpLink*> links_;
+  TcpLink* latest_ = nullptr;
   bool made_room_ = false;
 };
 
@@ -69,6 +72,8 @@ class TcpLink final : public Link {
   void open(Descriptor descriptor, const Endpoint& remote, const TcpOptions& options);
   // Closes with a sentence: who, which addresses, `cause`, what was under way.
   void lose(Code code, std::string_view cause);
+  // Something may have come although epoll was not asked.
+  void try_receive();
   // epoll says these EPOLL... flags of the socket.
   void on_ready(std::uint32_t flags);
   // Loses the link if the peer's host has left several questions unanswered, for `limit` or longer. Called every now

@@ -16,6 +16,7 @@ constexpr std::size_t kRingBytesMin = 256u << 10;
 constexpr std::size_t kBatchBytes = 16u << 10;    // queued bytes that are not worth waiting for more
 constexpr std::size_t kWriteBytesMax = 1u << 20;  // one turn's: receiving and other links have their turn, too
 constexpr std::size_t kWritePartsMax = 64;
+constexpr std::size_t kJoinedBytesMax = 512;  // to copy so much costs less than a second part of a message
 }  // namespace
 
 Sender::Sender(std::size_t copied_bytes_max)
@@ -48,8 +49,16 @@ SendState Sender::send(int fd, const Header& header, const std::byte* payload, s
 // that fits whole is `copied` whatever its size.
 SendState Sender::write_through(int fd, const std::byte* head, const std::byte* payload, std::size_t bytes,
                                 std::uint64_t cookie) {
+  std::byte joined[kFrameHeaderBytes + kJoinedBytesMax];
   iovec parts[2] = {{const_cast<std::byte*>(head), kFrameHeaderBytes}, {const_cast<std::byte*>(payload), bytes}};
-  const std::size_t written = write(fd, parts, 2, kFrameHeaderBytes + bytes);
+  std::size_t count = 2;
+  if (bytes <= kJoinedBytesMax) {
+    std::memcpy(joined, head, kFrameHeaderBytes);
+    std::copy_n(payload, bytes, joined + kFrameHeaderBytes);
+    parts[0] = {joined, kFrameHeaderBytes + bytes};
+    count = 1;
+  }
+  const std::size_t written = write(fd, parts, count, kFrameHeaderBytes + bytes);
   if (error_ != 0) return SendState::again;
   ++number_;
   wrote_this_turn_ = true;
@@ -70,7 +79,8 @@ std::size_t Sender::write(int fd, iovec* parts, std::size_t count, std::size_t b
   message.msg_iovlen = count;
   ssize_t written = -1;
   do {
-    written = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    written = count == 1 ? ::send(fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                         : sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   } while (written < 0 && errno == EINTR);
   if (written < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS) {
     error_ = errno;
