@@ -72,6 +72,21 @@ Program point_to_point_program(Rank ranks, Rank self, Rank peer, bool sends) {
   return program;
 }
 
+// A copy of the input with its blocks where they were, each changed on the way; what lies between them is not read.
+template <typename Change>
+const std::byte* changed_copy(const std::byte* input, const BlockTable& table, std::uint64_t elements,
+                              std::uint64_t element_bytes, std::vector<std::byte>& copy, const Change& change) {
+  std::uint64_t end = table.counts.empty() ? elements : 0;
+  for (std::size_t b = 0; b < table.counts.size(); ++b) end = std::max(end, table.offsets[b] + table.counts[b]);
+  copy.resize(end * element_bytes);
+  if (table.counts.empty()) change(copy.data(), input, elements);
+  for (std::size_t b = 0; b < table.counts.size(); ++b) {
+    const std::uint64_t at = table.offsets[b] * element_bytes;
+    change(copy.data() + at, input + at, table.counts[b]);
+  }
+  return copy.data();
+}
+
 std::uint64_t total(const BlockTable& blocks, std::uint32_t count) {
   std::uint64_t sum = 0;
   for (std::uint32_t b = 0; b < count; ++b) sum += blocks.length(b);
@@ -280,20 +295,17 @@ void Engine::prepare_job(Operation& operation, const OperationRequest& request) 
     job.reduction = {type, op};
     job.reduce = find_reduce(type, op);
     if (op == ReduceOp::average) job.divisor = static_cast<std::uint32_t>(communicator.size());
-    if (op == ReduceOp::premultiplied_sum && plan.input_bytes > 0) {
-      operation.scaled_input_.resize(plan.input_bytes);
-      scale(type, operation.scaled_input_.data(), input, plan.input_bytes / job.element_bytes, request.scalar);
-      input = operation.scaled_input_.data();
+    const bool scales = op == ReduceOp::premultiplied_sum;
+    // Alone there is nothing to fold with, and a fold of one operand is a copy; logical results are 1 or 0 all the
+    // same.
+    const bool alone = communicator.size() == 1 && (op == ReduceOp::logical_and || op == ReduceOp::logical_or);
+    if ((scales || alone) && plan.input_bytes > 0) {
+      input = changed_copy(input, request.input_table, plan.input_bytes / job.element_bytes, job.element_bytes,
+                           operation.scaled_input_, [&](std::byte* to, const std::byte* from, std::uint64_t count) {
+                             if (scales) return scale(type, to, from, count, request.scalar);
+                             job.reduce(job.reduction, to, std::array{from, from}, count);
+                           });
     }
-  }
-  // Alone there is nothing to fold with, and a fold of one operand is a copy; logical results are 1 or 0 all the
-  // same.
-  if (communicator.size() == 1 && (op == ReduceOp::logical_and || op == ReduceOp::logical_or) &&
-      plan.input_bytes > 0) {
-    operation.scaled_input_.resize(plan.input_bytes);
-    job.reduce(job.reduction, operation.scaled_input_.data(), std::array{input, input},
-               plan.input_bytes / job.element_bytes);
-    input = operation.scaled_input_.data();
   }
   job.bases[static_cast<int>(Buffer::input)] = const_cast<std::byte*>(input);  // no step writes to the input
   job.bases[static_cast<int>(Buffer::output)] = output;
@@ -316,12 +328,15 @@ void Engine::connect_operation(Operation& operation, Instant now) {
   for (std::size_t l = 0; l < operation.plan_->lanes.size(); ++l) {
     for (const CompiledPeer& peer : operation.plan_->lanes[l].peers) {
       Peer& process = *communicator.members_[static_cast<std::size_t>(peer.rank)].peer;
-      // What a process that is gone has sent is here already: the operation may need no more of it (fail_if_orphaned).
+      // What a process that is gone has sent is here already: the operation may need no more of it
+      // (fail_if_orphaned).
       if (process.lost && !process.channels.empty() && process.channels[0]) continue;
       const Result<Channel*> channel = channel_to(process, static_cast<std::uint32_t>(l), now);
       if (!channel) {
         return fail(operation,
-                    Status(channel.status().code(), format("{}: {} cannot be reached: {}", title(operation), communicator.describe(peer.rank), channel.status().text()),
+                    Status(channel.status().code(),
+                           format("{}: {} cannot be reached: {}", title(operation), communicator.describe(peer.rank),
+                                  channel.status().text()),
                            peer.rank),
                     now);
       }
@@ -369,7 +384,12 @@ void Engine::fail_if_orphaned(Operation& operation, Instant now) {
     const Member& member = communicator.members_[static_cast<std::size_t>(rank)];
     if (!(member.gone || member.peer->lost) || needs_peer(operation, *member.peer, rank) < 0) continue;
     if (!member.gone) return fail(operation, lost(operation, *member.peer, rank), now);
-    return fail(operation, Status(Code::peer_lost, format("{}: {} has destroyed the communicator and is still needed", title(operation), communicator.describe(rank)), rank), now);
+    return fail(operation,
+                Status(Code::peer_lost,
+                       format("{}: {} has destroyed the communicator and is still needed", title(operation),
+                              communicator.describe(rank)),
+                       rank),
+                now);
   }
 }
 

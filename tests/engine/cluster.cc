@@ -3,9 +3,14 @@
 #include <algorithm>
 #include <numeric>
 
+#include "transports/self/self_transport.h"
+
 namespace tutti {
 
 namespace {
+
+// A wrapper that holds events back has no time of its own: while it may, the clock moves in steps of this length.
+constexpr Nanoseconds kFaultStep = std::chrono::microseconds(50);
 
 SimOptions network_options(const ClusterOptions& options) {
   SimOptions network = options.network;
@@ -16,25 +21,14 @@ SimOptions network_options(const ClusterOptions& options) {
 }  // namespace
 
 Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
-    : random_(seed), network_(seed, network_options(options)) {
+    : options_(options), random_(seed), network_(seed, network_options(options)) {
+  const int processes = (options.ranks + options.ranks_per_process - 1) / options.ranks_per_process;
+  for (int number = 0; number < processes; ++number) add_process(number);
   std::vector<MemberSpec> members;
   for (int rank = 0; rank < options.ranks; ++rank) {
-    Node node;
-    node.id.high = random_.next() | 1;
-    node.id.low = static_cast<std::uint64_t>(rank);
-    node.recorder = Recorder::none();
-    EngineOptions engine;
-    engine.process = node.id;
-    engine.host.low = options.one_host ? 1 : static_cast<std::uint64_t>(rank) + 1;
-    engine.pid = 100 + static_cast<std::uint32_t>(rank);
-    engine.host_name = options.one_host ? "host" : "host" + std::to_string(rank);
-    engine.cores = 2;
-    engine.algorithms = all_algorithms();
-    std::vector<std::unique_ptr<Transport>> transports;
-    transports.push_back(network_.attach(node.id));
-    node.engine = std::make_unique<Engine>(std::move(engine), std::move(transports), *node.recorder);
-    members.push_back({node.engine->address(), node.engine->reserve_board(options.board_bytes)});
-    nodes_.push_back(std::move(node));
+    Process& process = processes_[static_cast<std::size_t>(rank / options.ranks_per_process)];
+    nodes_.push_back({process.id, process.engine.get(), nullptr, true});
+    members.push_back({process.engine->address(), process.engine->reserve_board(options.board_bytes)});
   }
   for (int rank = 0; rank < options.ranks; ++rank) {
     CommunicatorSpec spec;
@@ -51,7 +45,33 @@ Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
 }
 
 Cluster::~Cluster() {
-  for (Node& node : nodes_) node.engine.reset();
+  for (Process& process : processes_) process.engine.reset();
+}
+
+void Cluster::add_process(int number) {
+  Process process;
+  process.id.high = random_.next() | 1;
+  process.id.low = static_cast<std::uint64_t>(number);
+  process.recorder = Recorder::none();
+  EngineOptions engine;
+  engine.process = process.id;
+  engine.host.low = options_.one_host ? 1 : static_cast<std::uint64_t>(number) + 1;
+  engine.pid = 100 + static_cast<std::uint32_t>(number);
+  engine.host_name = options_.one_host ? "host" : "host" + std::to_string(number);
+  engine.cores = 2;
+  engine.algorithms = all_algorithms();
+  engine.log =
+      Log(LogLevel::warn, [this](LogLevel, std::string_view, std::string_view text) { log_.emplace_back(text); });
+  std::vector<std::unique_ptr<Transport>> transports;
+  transports.push_back(std::make_unique<SelfTransport>(process.id));
+  transports.push_back(network_.attach(process.id));
+  if (options_.fault) {
+    FaultOptions fault = *options_.fault;
+    fault.seed = random_.next();
+    transports.back() = std::make_unique<FaultTransport>(std::move(transports.back()), fault);
+  }
+  process.engine = std::make_unique<Engine>(std::move(engine), std::move(transports), *process.recorder);
+  processes_.push_back(std::move(process));
 }
 
 Operation* Cluster::start(int rank, const OperationRequest& request) {
@@ -59,20 +79,27 @@ Operation* Cluster::start(int rank, const OperationRequest& request) {
   return started ? *started : nullptr;
 }
 
+std::vector<std::uint64_t> Cluster::reserve_boards(const std::vector<Rank>& members) {
+  std::vector<std::uint64_t> offsets;
+  for (const Rank rank : members) offsets.push_back(node(rank).engine->reserve_board(options_.board_bytes));
+  return offsets;
+}
+
 void Cluster::step() {
-  std::vector<int> order(nodes_.size());
+  std::vector<std::size_t> order(processes_.size());
   std::iota(order.begin(), order.end(), 0);
   for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random_.below(i)]);
   std::size_t done = 0;
-  for (const int rank : order) {
-    if (node(rank).alive) done += node(rank).engine->progress(network_.now());
+  for (const std::size_t index : order) {
+    if (processes_[index].alive) done += processes_[index].engine->progress(network_.now());
   }
   if (done > 0) return;
   Instant next = network_.next_time();
-  for (const Node& each : nodes_) {
-    if (each.alive && each.engine->has_operations()) next = std::min(next, each.engine->next_timer());
+  for (const Process& process : processes_) {
+    if (process.alive && process.engine->has_operations()) next = std::min(next, process.engine->next_timer());
   }
-  if (next == kNever) return;
+  if (options_.fault) next = std::min(next, network_.now() + kFaultStep);
+  if (next == kNever) next = network_.now() + std::chrono::milliseconds(1);
   network_.advance_to(std::max(next, network_.now()));
 }
 
@@ -85,8 +112,13 @@ bool Cluster::run(const std::function<bool()>& done, Nanoseconds limit) {
   return true;
 }
 
+void Cluster::run_for(Nanoseconds time) {
+  run([] { return false; }, time);
+}
+
 void Cluster::crash(int rank) {
-  node(rank).alive = false;
+  for (Node& each : nodes_) each.alive &= each.id != node(rank).id;
+  for (Process& process : processes_) process.alive &= process.id != node(rank).id;
   network_.crash(node(rank).id);
 }
 

@@ -2,12 +2,15 @@
 // everything: delays, forms of delivery, the order in which the engines get their turns.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "algorithms/catalog.h"
 #include "src/engine/engine.h"
+#include "transports/fault/fault_transport.h"
 #include "transports/sim/sim_network.h"
 #include "transports/sim/sim_transport.h"
 
@@ -15,20 +18,21 @@ namespace tutti {
 
 struct ClusterOptions {
   int ranks = 2;
+  int ranks_per_process = 1;
   bool one_host = false;  // with segments, so that small operations go over boards
   std::uint64_t eager_bytes = 1024;
   std::uint64_t board_bytes = 512;
   std::uint32_t segment_bytes = 256;
   Nanoseconds timeout = std::chrono::seconds(20);
   SimOptions network;
+  std::optional<FaultOptions> fault;  // wrapped around every process's way to the network
 };
 
 class Cluster {
  public:
   struct Node {
     ProcessId id;
-    std::unique_ptr<Recorder> recorder;
-    std::unique_ptr<Engine> engine;
+    Engine* engine = nullptr;
     Communicator* communicator = nullptr;
     bool alive = true;
   };
@@ -40,17 +44,33 @@ class Cluster {
   Node& node(int rank) { return nodes_[static_cast<std::size_t>(rank)]; }
   SimNetwork& network() { return network_; }
   Random& random() { return random_; }
+  const std::vector<std::string>& log() const { return log_; }  // warnings and errors of all engines
 
   Operation* start(int rank, const OperationRequest& request);
-  // Runs until done() or until nothing can happen any more or `limit` of virtual time has passed; true if done.
+  // Room on every member's board for a communicator of these ranks, for create_from.
+  std::vector<std::uint64_t> reserve_boards(const std::vector<Rank>& members);
+  // Runs until done() or until `limit` of virtual time has passed; true if done.
   bool run(const std::function<bool()>& done, Nanoseconds limit = std::chrono::seconds(60));
+  void run_for(Nanoseconds time);
   // One round of turns, then the clock moves if all were idle.
   void step();
-  void crash(int rank);
+  void crash(int rank);  // its process, with all ranks in it
 
  private:
+  struct Process {
+    ProcessId id;
+    std::unique_ptr<Recorder> recorder;
+    std::unique_ptr<Engine> engine;
+    bool alive = true;
+  };
+
+  void add_process(int number);
+
+  ClusterOptions options_;
   Random random_;
   SimNetwork network_;
+  std::vector<std::string> log_;
+  std::vector<Process> processes_;
   std::vector<Node> nodes_;
 };
 
