@@ -3,8 +3,7 @@ find_package(Threads REQUIRED)
 
 add_library(tutti_options INTERFACE)
 target_compile_options(tutti_options INTERFACE
-  -Wall -Wextra -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers)
-target_compile_options(tutti_options INTERFACE $<$<COMPILE_LANGUAGE:C>:-Wno-non-virtual-dtor>)
+  -Wall -Wextra -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -Wno-missing-field-initializers)
 target_include_directories(tutti_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
 target_link_libraries(tutti_options INTERFACE Threads::Threads)
 if(TUTTI_SANITIZE)
