@@ -87,7 +87,9 @@ struct Channel {
   };
   std::vector<Fetch> fetches;
 
-  bool holds_too_much() const { return held_bytes > kHeldBytesMax || held_frames > transport->capabilities().held_frames_max; }
+  bool holds_too_much() const {
+    return held_bytes > kHeldBytesMax || held_frames > transport->capabilities().held_frames_max;
+  }
   bool window_allows(std::uint64_t bytes) const {
     return uncredited_sent - uncredited_returned + bytes <= kWindowBytes;
   }
