@@ -136,6 +136,37 @@ TEST_P(Conformance, AReceiverThatHoldsEverythingStopsTheSenderUntilItReleases) {
   RecordProperty("stops", stops);
 }
 
+TEST_P(Conformance, HoldingAsMuchAsIsAllowedDoesNotStopTheSender) {
+  const std::uint32_t may_hold = add().transport().capabilities().held_frames_max;
+  ASSERT_LE(may_hold, 4096u);
+  for (const std::size_t wanted : {std::size_t{100}, (std::size_t{512} << 10) / std::max(may_hold, 1u)}) {
+    parties_.clear();
+    Party& a = add();
+    Party& b = add();
+    const auto joined = join(a, b);
+    Line* const at_b = joined.second;
+    ASSERT_NE(at_b, nullptr);
+    const std::size_t bytes = std::min(wanted, frame_bytes_max());
+    const auto held_not_in_place = [](const Line& line) {
+      return static_cast<std::uint32_t>(
+          std::count_if(line.held.begin(), line.held.end(), [](const auto& held) { return !held.event.in_place; }));
+    };
+    b.taste = [&](const Line& line, const Event& event) {
+      return !event.in_place && held_not_in_place(line) < may_hold ? Take::hold : Take::copy;
+    };
+
+    // The first ones are held for good; all the others pass by them.
+    constexpr std::uint64_t kFrames = 400;
+    for (std::uint64_t k = 0; k < kFrames; ++k) ASSERT_TRUE(send_frame(a, *joined.first, 1, k, bytes));
+    ASSERT_TRUE(until(
+        [&] { return at_b->received.size() == kFrames && at_b->fetching.empty() && joined.first->pending.empty(); },
+        "all frames, past those that are held"));
+
+    b.release_all(*at_b);
+    for (std::uint64_t k = 0; k < kFrames; ++k) expect_frame(*at_b, k, 1, k, bytes);
+  }
+}
+
 TEST_P(Conformance, AFetchMayComeLate) {
   Party& a = add();
   Party& b = add();
