@@ -13,7 +13,7 @@
 #include "src/api/log_hook.h"
 #include "src/base/hmac.h"
 #include "src/base/log_sink.h"
-#include "src/base/secret.h"
+#include "src/base/random.h"
 #include "transports/self/self_transport.h"
 #include "transports/shm/shm.h"
 #include "transports/tcp/tcp.h"
@@ -53,17 +53,17 @@ std::uint32_t usable_cores() {
 
 Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const Settings& settings,
                                                   const EngineOptions& options, const Log& log) {
-  const Result<std::string> secret = read_secret(settings);
-  if (!secret) return secret.status();
-  const Result<SecretKey> derived = derive_key(*secret, "tutti links v1");
-  if (!derived) return derived.status();
-  const SecretKey key = *derived;
+  // A key of this process's own: it goes out with the address, in the rendezvous, which lets nobody in who does not know
+  // the job's secret.
+  SecretKey key{};
+  TUTTI_RETURN_IF_ERROR(secure_random(key));
   if (name == "self") return std::unique_ptr<Transport>(std::make_unique<SelfTransport>(options.process));
   if (name == "shm") {
     ShmOptions shm;
     shm.process = options.process;
     shm.host = options.host;
     shm.key = key;
+    shm.publish_key = true;
     shm.staging_bytes = settings.shm_staging_bytes;
     shm.copy_mode = settings.shm_copy == ShmCopy::staging ? ShmCopyMode::staging
                     : settings.shm_copy == ShmCopy::cma   ? ShmCopyMode::cross_memory
@@ -77,6 +77,7 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
   tcp.host = options.host;
   tcp.host_name = options.host_name;
   tcp.key = key;
+  tcp.publish_key = true;
   tcp.interfaces = settings.tcp_interfaces;
   tcp.port_first = settings.tcp_ports.first;
   tcp.port_last = settings.tcp_ports.last;

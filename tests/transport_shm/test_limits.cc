@@ -153,6 +153,23 @@ TEST(ShmLimits, StrangersAreRefusedAndLoggedWithoutAnEvent) {
   refuse([](ShmOptions& options) { options.segment_bytes = 1 << 20; }, "has a segment of 64 MiB");
 }
 
+TEST(ShmLimits, AKeyOfItsOwnGoesOutWithTheAddress) {
+  auto first = options_for(1);
+  first.key.fill(std::byte{1});
+  first.publish_key = true;
+  auto second = options_for(2);
+  second.key.fill(std::byte{2});
+  second.publish_key = true;
+  Node a(std::move(first));
+  Node b(std::move(second));
+  Link* const link = a.connect(b.id, b.transport->address());
+  ASSERT_NE(link, nullptr);
+  EXPECT_TRUE(a.until([&] {
+    b.poll();
+    return link->is_open();
+  }));
+}
+
 TEST(ShmLimits, OnlyItsOwnHostIsReachable) {
   Node a(1);
   auto options = options_for(2);

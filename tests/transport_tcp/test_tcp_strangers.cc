@@ -134,6 +134,24 @@ TEST_F(TcpStrangers, OneWithAnotherSecretIsRefusedAndBothSidesSayWhy) {
   EXPECT_TRUE(c.connected.empty());
 }
 
+TEST_F(TcpStrangers, AKeyOfItsOwnGoesOutWithTheAddress) {
+  TcpOptions first = test_options();
+  first.key = *derive_key("the first's own", "tutti tcp v1");
+  first.publish_key = true;
+  TcpOptions second = test_options();
+  second.key = *derive_key("the second's own", "tutti tcp v1");
+  second.publish_key = true;
+  Node c(first);
+  Node d(second);
+  c.connect(d);
+
+  EXPECT_TRUE(transfer_until([&] {
+    c.poll();
+    d.poll();
+    return !c.connected.empty() && !d.connected.empty();
+  }));
+}
+
 TEST_F(TcpStrangers, OneWhoMeansAnotherProcessLaneOrLimitIsRefusedWithTheReason) {
   std::vector<std::pair<Greeting, Greeting::Reason>> cases(3, {hello(), Greeting::Reason::other_process});
   cases[0].first.to = *new_process_id();

@@ -9,7 +9,7 @@ namespace tutti::shm {
 
 namespace {
 
-constexpr std::array<char, 8> kMagic = {'T', 'u', 't', 't', 'i', 'S', 'h', '1'};
+constexpr std::array<char, 8> kMagic = {'T', 'u', 't', 't', 'i', 'S', 'h', '2'};
 
 // Never leaves the host, so the host's own byte order will do.
 struct Fixed {
@@ -18,6 +18,8 @@ struct Fixed {
   std::uint64_t host[2];
   std::uint32_t user;
   std::uint32_t name_bytes;
+  std::uint64_t has_key;
+  SecretKey key;
 };
 
 constexpr std::size_t kNameBytesMax = sizeof(sockaddr_un::sun_path) - 1;
@@ -29,7 +31,9 @@ std::vector<std::byte> encode(const Address& address) {
                     {address.process.high, address.process.low},
                     {address.host.high, address.host.low},
                     address.user,
-                    static_cast<std::uint32_t>(address.socket_name.size())};
+                    static_cast<std::uint32_t>(address.socket_name.size()),
+                    address.key ? 1u : 0u,
+                    address.key.value_or(SecretKey{})};
   std::vector<std::byte> bytes(sizeof fixed + address.socket_name.size());
   std::memcpy(bytes.data(), &fixed, sizeof fixed);
   std::memcpy(bytes.data() + sizeof fixed, address.socket_name.data(), address.socket_name.size());
@@ -50,6 +54,7 @@ std::optional<Address> decode(std::span<const std::byte> bytes) {
   address.host.high = fixed.host[0];
   address.host.low = fixed.host[1];
   address.user = fixed.user;
+  if (fixed.has_key != 0) address.key = fixed.key;
   address.socket_name.assign(reinterpret_cast<const char*>(bytes.data() + sizeof fixed), fixed.name_bytes);
   return address;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "src/base/hmac.h"
 #include "src/base/ids.h"
 
 namespace tutti::shm {
@@ -15,7 +16,9 @@ namespace tutti::shm {
 struct Address {
   ProcessId process;
   HostId host;
-  std::uint32_t user = 0;   // effective user id
+  std::uint32_t user = 0;  // effective user id
+  std::optional<SecretKey>
+      key;                  // the process's own, where it gives one away with its address (ShmOptions::publish_key)
   std::string socket_name;  // abstract unix socket, without the leading zero byte
 };
 

@@ -61,8 +61,9 @@ Result<Link*> ShmTransport::connect(const ProcessId& peer, std::span<const std::
   connection->pair = std::move(*pair);
   connection->socket = std::move(*socket);
   connection->deadline = deadline;
-  connection->handshake = std::make_unique<Handshake>(Handshake::Role::client, options_.key, *nonce,
-                                                      format("process {} on {}", to_string(peer), host_));
+  connection->handshake =
+      std::make_unique<Handshake>(Handshake::Role::client, connection->address.key.value_or(options_.key), *nonce,
+                                  format("process {} on {}", to_string(peer), host_));
   ShmLink& link = new_link(peer);
   link.set_connection(connection->number);
   connection->link = &link;

@@ -36,7 +36,9 @@ enum class ShmCopyMode : std::uint8_t {
 struct ShmOptions {
   ProcessId process;
   HostId host;
-  SecretKey key{};                                    // both sides prove that they know it
+  SecretKey key{};           // both sides prove that they know it
+  bool publish_key = false;  // the key is this process's own and goes out with its address: who was given the address
+                             // may connect. Otherwise the key is the same in all processes
   std::size_t segment_bytes = std::size_t{64} << 20;  // own segment; costs memory only where it is touched
   std::size_t staging_bytes = std::size_t{4} << 20;   // per pair and direction; 2 MiB to 1 GiB
   ShmCopyMode copy_mode = ShmCopyMode::automatic;

@@ -53,7 +53,8 @@ Status ShmTransport::start() {
   spare_ = Descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!spare_) return resource_error(errno, "open /dev/null");
 
-  Address address{options_.process, options_.host, geteuid(), {}};
+  Address address{options_.process, options_.host, geteuid(), {}, {}};
+  if (options_.publish_key) address.key = options_.key;
   auto listener = listen_socket(address.socket_name);
   if (!listener) return listener.status();
   listener_ = std::move(*listener);

@@ -12,7 +12,10 @@ namespace {
 constexpr std::uint32_t kMagic = 0x50435454;  // "TTCP"
 constexpr std::uint8_t kVersion = 1;
 constexpr std::size_t kAddressBytesMax = 4096;
-static_assert(64 + kHostNameBytesMax + kInterfacesMax * (IFNAMSIZ + 8 + kInterfaceAddressesMax * 18) <=
+constexpr std::uint8_t kHasIpv6 = 1;  // flags
+constexpr std::uint8_t kHasKey = 2;
+static_assert(64 + sizeof(SecretKey) + kHostNameBytesMax +
+                  kInterfacesMax * (IFNAMSIZ + 8 + kInterfaceAddressesMax * 18) <=
               kAddressBytesMax);
 
 void put_interface(Writer& out, const Interface& interface) {
@@ -53,13 +56,14 @@ std::vector<std::byte> encode(const Address& address) {
   Writer out;
   out.put(kMagic);
   out.put(kVersion);
-  out.put(static_cast<std::uint8_t>(address.has_ipv6 ? 1 : 0));
+  out.put(static_cast<std::uint8_t>((address.has_ipv6 ? kHasIpv6 : 0) | (address.key ? kHasKey : 0)));
   out.put(address.port);
   out.put(address.process.high);
   out.put(address.process.low);
   out.put(address.host.high);
   out.put(address.host.low);
   out.put(address.pid);
+  if (address.key) out.put(std::span<const std::byte>(*address.key));
   out.put_text(address.host_name, kHostNameBytesMax);
   const std::size_t count = std::min(address.interfaces.size(), kInterfacesMax);
   out.put(static_cast<std::uint8_t>(count));
@@ -79,14 +83,20 @@ Result<Address> parse_address(std::span<const std::byte> bytes) {
   }
   Address address;
   const auto flags = in.get<std::uint8_t>();
-  if (flags > 1) return malformed(format("flags {} mean nothing", flags));
-  address.has_ipv6 = flags == 1;
+  if ((flags & ~(kHasIpv6 | kHasKey)) != 0) return malformed(format("flags {} mean nothing", flags));
+  address.has_ipv6 = (flags & kHasIpv6) != 0;
   address.port = in.get<std::uint16_t>();
   address.process.high = in.get<std::uint64_t>();
   address.process.low = in.get<std::uint64_t>();
   address.host.high = in.get<std::uint64_t>();
   address.host.low = in.get<std::uint64_t>();
   address.pid = in.get<std::uint32_t>();
+  if ((flags & kHasKey) != 0) {
+    const auto key = in.take(sizeof(SecretKey));
+    if (in.failed()) return malformed("they end too early");
+    address.key.emplace();
+    std::copy(key.begin(), key.end(), address.key->begin());
+  }
   address.host_name = in.get_text(kHostNameBytesMax);
   const auto count = in.get<std::uint8_t>();
   if (in.failed()) return malformed("they end too early");

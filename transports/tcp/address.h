@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "src/base/hmac.h"
 #include "src/base/ids.h"
 #include "src/base/status.h"
 #include "transports/tcp/interfaces.h"
@@ -24,6 +26,8 @@ struct Address {
   std::uint32_t pid = 0;
   std::uint16_t port = 0;
   bool has_ipv6 = false;  // the listener takes IPv6 connections too
+  std::optional<SecretKey>
+      key;  // the process's own, where it gives one away with its address (TcpOptions::publish_key)
   std::string host_name;
   std::vector<Interface> interfaces;
   bool operator==(const Address&) const = default;

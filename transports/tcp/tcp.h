@@ -25,7 +25,11 @@ struct TcpOptions {
   ProcessId process;
   HostId host;            // peers with the same one are reached over loopback first
   std::string host_name;  // for messages
-  SecretKey key{};        // derive_key(secret, "tutti tcp v1"): the same in every process of the job
+  SecretKey key{};        // both ends prove that they know it
+
+  // The key is this process's own and goes out with its address: who was given the address may connect. Otherwise the
+  // key is the same in every process of the job.
+  bool publish_key = false;
 
   // NICs by name: "eth0" uses it, "^docker0" all but it. Empty: all that are up. Loopback is used where nothing else
   // is up, and towards processes on the same host.

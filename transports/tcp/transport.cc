@@ -52,6 +52,7 @@ TcpTransport::TcpTransport(TcpOptions options, Listener listener, std::vector<In
   address_.has_ipv6 = listener_.has_ipv6();
   address_.host_name = options_.host_name.substr(0, kHostNameBytesMax);
   address_.interfaces = std::move(interfaces);
+  if (options_.publish_key) address_.key = options_.key;
   encoded_ = encode(address_);
   watch(listener_.descriptor(), Watched::listener, 0, true);
   watch(timer_.get(), Watched::timer, 0, true);
@@ -93,6 +94,7 @@ Result<Link*> TcpTransport::connect(const ProcessId& peer, std::span<const std::
   const Instant now = monotonic_now();
   Lane& entry = lanes_[key];
   entry.dial.emplace(std::move(routes), name, now, deadline);
+  entry.key = parsed->key.value_or(options_.key);
   Status refused;
   begin_try(key, entry, now, &refused);
   if (!refused) {

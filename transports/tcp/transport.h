@@ -57,6 +57,7 @@ class TcpTransport final : public Transport {
     TcpLink* link = nullptr;       // the newest; may be closed; null once forgotten
     std::uint64_t generation = 0;  // how many links this lane has had that both sides agreed on
     std::optional<Dial> dial;      // while link is connecting
+    SecretKey key{};               // what to prove then
   };
   using LaneKey = std::pair<ProcessId, std::uint32_t>;
   using Setups = std::unordered_map<std::uint64_t, Setup>;
