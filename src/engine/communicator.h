@@ -86,6 +86,7 @@ class Communicator {
   std::vector<Channel*> board_channels_;  // by rank; null: this process
   std::deque<Operation*> on_board_;       // in order
   std::uint32_t board_published_ = 0;     // the last number published by this rank
+  std::uint32_t doubted_ = 0;             // the last operation before which somebody seems to have called another one
 
   struct PlanKey {
     CallKind kind;

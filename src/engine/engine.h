@@ -182,6 +182,8 @@ class Engine {
   bool board_step(Operation& operation, const CompiledStep& step);
   bool board_needs(const Operation& operation, Rank rank) const;
   const std::byte* board_data(Operation& operation, std::uint32_t peer);
+  static std::uint32_t digest_before(const Communicator& communicator, std::uint32_t number);
+  void doubt_previous(const Operation& operation, Rank rank);
 
   EngineOptions options_;
   std::vector<std::unique_ptr<Transport>> transports_;

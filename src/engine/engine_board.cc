@@ -90,7 +90,9 @@ bool Engine::publish(Operation& operation, Instant now) {
     if (cell == nullptr) return false;
     if (plan.input_bytes > 0)
       std::memcpy(cell, operation.job_.bases[static_cast<int>(Buffer::input)], plan.input_bytes);
-    board.publish(operation.number_, operation.job_.frame.pack(), static_cast<std::uint32_t>(plan.input_bytes));
+    Frame shown = operation.job_.frame;
+    shown.message = digest_before(communicator, operation.number_);
+    board.publish(operation.number_, shown.pack(), static_cast<std::uint32_t>(plan.input_bytes));
     communicator.board_published_ = operation.number_;
     for (Channel* channel : communicator.board_channels_) {
       if (channel != nullptr && channel->open) channel->link->notify();
@@ -142,7 +144,31 @@ const std::byte* Engine::board_data(Operation& operation, std::uint32_t peer) {
     mismatch(communicator, operation.signature_, from.rank, frame.signature, operation.number_, now_);
     return nullptr;
   }
+  if (frame.message != digest_before(communicator, operation.number_) && communicator.doubted_ != operation.number_)
+    doubt_previous(operation, from.rank);
   return board.payload_of(member, operation.number_) + operation.plan_->board_offset;
+}
+
+// Of the call before. Not everybody reads what everybody publishes: that two ranks meant different roots may show in
+// nothing that either of them reads. So every publication also says what its rank had called before.
+std::uint32_t Engine::digest_before(const Communicator& communicator, std::uint32_t number) {
+  const Signature& before = communicator.history_[(number - 1) % Communicator::kHistory];
+  const std::uint64_t mixed = (before.word() ^ before.count * 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
+  return static_cast<std::uint32_t>(mixed >> 32);
+}
+
+// The rank has called something else before this operation: asks it about that one, so that it finds the mismatch.
+void Engine::doubt_previous(const Operation& operation, Rank rank) {
+  Communicator& communicator = *operation.communicator_;
+  Channel* const channel = communicator.board_channels_[static_cast<std::size_t>(rank)];
+  if (channel == nullptr) return;
+  communicator.doubted_ = operation.number_;
+  Frame frame = operation.job_.frame;
+  frame.kind = FrameKind::probe;
+  frame.target = rank;
+  frame.number = operation.number_ - 1;
+  frame.signature = communicator.history_[frame.number % Communicator::kHistory];
+  wire_.send_control(*channel, frame);
 }
 
 bool Engine::board_step(Operation& operation, const CompiledStep& step) {
