@@ -110,7 +110,7 @@ void LaneRun::advance_send(Wire& wire, std::uint32_t id) {
       return;
     }
     if (sent == SendState::closed) return;
-    if (frame.uncredited) channel.uncredited_sent += bytes;
+    if (frame.uncredited) channel.uncredited_sent += bytes + kFrameCost;
     const std::uint32_t segment = state.begun++;
     job_.recorder->peer_moved(peers_[step.peer].sending, bytes, now_);
     if (state.begun == step.segments) --peers_[step.peer].to_send;

@@ -3,7 +3,8 @@
 // wait, deliveries being fetched. Links belong to the process; every communicator uses the same ones.
 //
 // The window. Data frames that the receiver has not granted a credit for may have to be kept by it, so a sender has
-// at most kWindowBytes of such payload unconsumed per channel. The receiver reports what it has consumed. A sender
+// at most kWindowBytes of such payload unconsumed per channel, where each frame counts for kFrameCost more than its
+// payload: keeping an empty one costs memory too. The receiver reports what it has consumed. A sender
 // whose window is full asks for a credit, which the receiver grants as soon as the message can be consumed: so one
 // operation's late receiver never blocks another's traffic.
 #pragma once
@@ -26,6 +27,7 @@ class LaneRun;
 struct Peer;
 
 constexpr std::uint64_t kWindowBytes = 1 << 20;
+constexpr std::uint64_t kFrameCost = 256;
 constexpr std::uint64_t kHeldBytesMax = 512 << 10;  // payload held in a transport's buffers, per channel
 
 // A frame's payload that has come and is not consumed yet.
@@ -91,7 +93,7 @@ struct Channel {
     return held_bytes > kHeldBytesMax || held_frames > transport->capabilities().held_frames_max;
   }
   bool window_allows(std::uint64_t bytes) const {
-    return uncredited_sent - uncredited_returned + bytes <= kWindowBytes;
+    return uncredited_sent - uncredited_returned + bytes + kFrameCost <= kWindowBytes;
   }
 };
 

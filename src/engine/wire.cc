@@ -78,7 +78,7 @@ void Wire::consume(Arrival* arrival) {
   let_go(arrival);
   if (arrival->owned) give_buffer(std::move(arrival->owned), arrival->bytes);
   if (arrival->uncredited) {
-    channel.consumed += arrival->bytes;
+    channel.consumed += arrival->bytes + kFrameCost;
     if (channel.consumed - channel.consumed_reported >= kWindowBytes / 4) report_consumed(channel);
   }
   *arrival = {};
