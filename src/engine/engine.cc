@@ -307,7 +307,8 @@ void Engine::check_operation(Operation& operation, Instant now) {
   if (now >= operation.deadline_) {
     fail(operation,
          Status(Code::timeout, format("{} did not complete within {}: {}", title(operation),
-                                      format_duration(operation.timeout_), waiting_for(operation))),
+                                      format_duration(operation.timeout_), waiting_for(operation)))
+             .blaming(missing_in(operation)),
          now);
     return;
   }

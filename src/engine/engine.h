@@ -148,6 +148,8 @@ class Engine {
   void to_operation(Operation& operation, const Frame& frame, Arrival* arrival, Instant now);
   void on_failure(Communicator& communicator, Channel& channel, const Frame& frame, Arrival* arrival, Instant now);
   void on_probe(Communicator& communicator, Channel& channel, const Frame& frame, Instant now);
+  void on_position(Communicator& communicator, const Frame& frame);
+  void tell_position(const Operation& operation, Rank rank);
   void on_goodbye(Communicator& communicator, const Frame& frame, Instant now);
   void keep(Arrival* arrival);
   void drop(Arrival* arrival);
@@ -172,6 +174,7 @@ class Engine {
   bool waits_on(const Operation& operation, Rank rank) const;
   static OperationKind recorded_kind(const OperationRequest& request);
   std::string waiting_for(const Operation& operation) const;
+  Rank missing_in(const Operation& operation) const;
   std::string title(const Operation& operation) const;
 
   // engine_board.cc

@@ -227,6 +227,7 @@ Result<Operation*> Engine::start(Communicator* communicator, const OperationRequ
   operation.probe_interval_ = kFirstProbe;
   operation.next_probe_ = now + kFirstProbe;
   operation.positions_.clear();
+  operation.probed_by_.clear();
   operation.failure_ = {};
   operation.result_ = {};
   operation.complete_.store(0, std::memory_order_relaxed);
@@ -511,8 +512,10 @@ void Engine::probe(Operation& operation, Instant now) {
   operation.probe_interval_ = std::min(operation.probe_interval_ * 2, kProbesAtMost);
   operation.next_probe_ = now + operation.probe_interval_;
   Communicator& communicator = *operation.communicator_;
+  operation.positions_.clear();
   Frame frame = operation.job_.frame;
   frame.kind = FrameKind::probe;
+  frame.to_sender = operation.point_to_point_ && !operation.sends_;
   for (Rank rank = 0; rank < communicator.size(); ++rank) {
     Peer& peer = *communicator.members_[static_cast<std::size_t>(rank)].peer;
     if (rank == communicator.rank_ || peer.channels.empty() || !peer.channels[0] || !waits_on(operation, rank))
@@ -546,14 +549,32 @@ std::string Engine::waiting_for(const Operation& operation) const {
     const Peer& peer = *communicator.members_[index].peer;
     const bool connected =
         rank == communicator.rank_ || (!peer.channels.empty() && peer.channels[0] && peer.channels[0]->open);
-    const bool told = index < operation.positions_.size() && !operation.positions_[index].empty();
-    text += format("{}{}{}", waits > 1 ? "; " : "waiting for ", communicator.describe(rank),
-                   !connected ? ", not connected yet"
-                   : told     ? ", which " + operation.positions_[index]
-                              : ", which is in it or cannot answer");
+    text += format("{}{}", waits > 1 ? "; " : "waiting for ", communicator.describe(rank));
+    const Position position = index < operation.positions_.size() ? operation.positions_[index] : Position{};
+    if (!connected) {
+      text += ", not connected yet";
+    } else if (position.absent < 0) {
+      text += ", which is in it or cannot answer";
+    } else if (position.absent == rank) {
+      text += format(", which has not called it (its next is operation {})", position.next);
+    } else {
+      text += format(
+          ", which is in it and itself waits, in the end for {}, which has not called it (its next is "
+          "operation {})",
+          communicator.describe(position.absent), position.next);
+    }
   }
   if (waits > kNamed) text += format(" and {} more", waits - kNamed);
   return text.empty() ? "nothing is missing but time" : text;
+}
+
+// The rank whose absence the operation waits for, as far as is known; -1 if nobody has said.
+Rank Engine::missing_in(const Operation& operation) const {
+  for (Rank rank = 0; rank < static_cast<Rank>(operation.positions_.size()); ++rank) {
+    const Rank absent = operation.positions_[static_cast<std::size_t>(rank)].absent;
+    if (absent >= 0 && waits_on(operation, rank)) return absent;
+  }
+  return Status::kNobody;
 }
 
 Result<std::string> Engine::explain(Communicator* communicator, const OperationRequest& request) {

@@ -13,12 +13,13 @@ enum class FrameKind : std::uint8_t {
   none = 0,      // never sent
   data = 1,      // segment `segment` of message `message` of an operation
   credit = 2,    // segments of message `message` (of the receiver of this frame) below `segment` may come
-  window = 3,    // `number` << 32 | `message` bytes of uncredited payload have been consumed on this link, in all
+  window = 3,    // `number` << 32 | `message`: what has been consumed of the window on this link, in all
   failure = 4,   // the communicator went wrong at the source; payload: code, culprit, text
   probe = 5,     // the source waits for the target in this operation; the target compares signatures
-  position = 6,  // the answer to a probe: the source is at operation `message` and not in the one asked about
-  goodbye = 7,   // the source has destroyed the communicator
-  ask = 8,       // the source's window is full: the target is to grant a credit for `message` when it can
+  position = 6,  // the answer to a probe: rank `segment` is at operation `message` and not in the one asked about;
+                 // the source is that rank, or waits for it, and `lane` is over how many ranks it has heard so
+  goodbye = 7,  // the source has destroyed the communicator; comes on `message` lanes, last of all
+  ask = 8,      // the source's window is full: the target is to grant a credit for `message` when it can
 };
 
 struct Frame {
@@ -28,7 +29,7 @@ struct Frame {
   std::uint8_t lane = 0;
   bool uncredited = false;      // data: counts against the link's window
   bool point_to_point = false;  // `number` is a point-to-point number
-  bool to_sender = false;       // credit and probe of a point-to-point message: the target is its sender
+  bool to_sender = false;       // credit, probe, position of a point-to-point message: the target is its sender
   Rank source = 0;
   Rank target = 0;
   std::uint32_t message = 0;

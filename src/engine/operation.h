@@ -48,6 +48,13 @@ struct CompiledPlan {
   ShortName algorithm;
 };
 
+// What another rank has told about an operation that waits for it.
+struct Position {
+  Rank absent = -1;              // who has not called it: that rank, or one that it waits for; -1: nobody is known
+  std::uint32_t next = 0;        // the number of that one's next operation
+  std::uint32_t distance = ~0u;  // how many ranks the news came through
+};
+
 class Operation {
  public:
   enum class State : std::uint8_t {
@@ -93,7 +100,8 @@ class Operation {
   LaneRun::Job job_;
   Recorder::Operation record_;
   std::vector<Recorder::Peer> board_records_;
-  std::vector<std::string> positions_;  // what probes brought back, for messages
+  std::vector<Position> positions_;  // by rank, what probes brought back; empty: nothing
+  std::vector<Rank> probed_by_;      // ranks that wait for this one in the operation
   Status failure_;
   Status result_;
   std::atomic<std::uint32_t> complete_{1};
