@@ -360,6 +360,43 @@ TEST_F(HostileOffer, IsRefusedWithASentence) {
       "not sealed");
 }
 
+TEST(HostileListener, ThatHangsUpBeforeTheOfferIsALostPeer) {
+  // Given a process that answers the handshake and ends before it is told anything
+  Node node(1);
+  std::string name;
+  const auto listener = listen_socket(name);
+  ASSERT_TRUE(listener.is_ok()) << listener.status().text();
+  auto address = *decode(node.transport->address());
+  address.process = ProcessId{{66, 66}};
+  address.socket_name = name;
+  Link* const link = node.connect(address.process, encode(address));
+  Descriptor socket;
+  ASSERT_TRUE(node.until([&] {
+    socket = Descriptor(accept4(listener->get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    return socket.get() >= 0;
+  }));
+  Handshake handshake(Handshake::Role::server, options_for(1).key, *new_nonce(), "the transport");
+  Received hello;
+  ASSERT_TRUE(node.until([&] {
+    hello = receive_message(socket);
+    return hello.state == Received::State::message;
+  }));
+  handshake.feed(std::as_bytes(std::span(hello.message.get_text())));
+  Message answer;
+  answer.type = MessageType::handshake;
+  const std::vector<std::byte> output = handshake.take_output();
+  answer.set_text({reinterpret_cast<const char*>(output.data()), output.size()});
+
+  // When its answer and its end come together
+  ASSERT_EQ(send_message(socket, answer), 0);
+  socket.reset();
+
+  // Then the link ends as every link to a process that has ended
+  ASSERT_TRUE(node.until([&] { return !node.closed.empty(); }));
+  EXPECT_EQ(link->status().code(), Code::peer_lost) << link->status().text();
+  EXPECT_NE(link->status().text().find("its connection closed"), std::string::npos) << link->status().text();
+}
+
 TEST(HostileStranger, IsSentAwayWhateverItSays) {
   Random random(5);
   Node node(1);

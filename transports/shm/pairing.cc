@@ -16,6 +16,8 @@ namespace {
 
 constexpr Nanoseconds kAcceptWithin = std::chrono::seconds(10);
 
+bool means_hung_up(int error) { return error == EPIPE || error == ECONNRESET; }
+
 }  // namespace
 
 Message ShmTransport::new_message(MessageType type) const {
@@ -249,7 +251,8 @@ void ShmTransport::send_offer(Connection& connection) {
   offer.staging_bytes = options_.staging_bytes;
   const std::array<int, 3> descriptors = {connection.pair.descriptor.get(), segment_.descriptor.get(),
                                           doorbell_.get()};
-  if (const int error = send_message(connection.socket, offer, descriptors); error != 0) {
+  // Where the peer has hung up, what it said before that, or its end, is read next.
+  if (const int error = send_message(connection.socket, offer, descriptors); error != 0 && !means_hung_up(error)) {
     return fail(connection,
                 Status::from_errno(error, format("shm: send an offer to process {}", connection.peer.pid)));
   }
@@ -299,6 +302,7 @@ void ShmTransport::handle_offer(Connection& connection, Received received) {
   answer.can_read_memory = endpoint->can_read_peer;
   const std::array<int, 2> descriptors = {segment_.descriptor.get(), doorbell_.get()};
   if (const int error = send_message(connection.socket, answer, descriptors); error != 0) {
+    if (means_hung_up(error)) return peer_has_ended(connection);
     return fail(connection,
                 Status::from_errno(error, format("shm: answer the offer of process {}", connection.peer.pid)));
   }
@@ -396,7 +400,9 @@ void ShmTransport::refuse_duplicate(Connection& connection) {
 
 void ShmTransport::fail(Connection& connection, const Status& why) {
   if (ShmLink* const link = connection.link) return link->end(why);  // which drops the connection
-  options_.log.write(LogLevel::warn, "shm", "a connection was refused: {}", why.text());
+  // A process that ended while it connected is no stranger, and nobody here waits for it.
+  const LogLevel level = why.code() == Code::peer_lost ? LogLevel::debug : LogLevel::warn;
+  options_.log.write(level, "shm", "a connection was refused: {}", why.text());
   drop(connection.number);
 }
 
