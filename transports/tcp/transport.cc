@@ -156,7 +156,9 @@ void TcpTransport::gather(Instant now) {
 }
 
 std::size_t TcpTransport::poll(std::span<Event> out, Instant now) {
-  if (eager_polls_left_ > 0 && --eager_polls_left_ % kPollsPerGather != 0 && agenda_.latest() != nullptr) {
+  // Counted apart, so that a link that always has something cannot keep epoll from being asked.
+  if (eager_polls_left_ > 0 && ++polls_ % kPollsPerGather != 0 && agenda_.latest() != nullptr) {
+    --eager_polls_left_;
     agenda_.latest()->try_receive();
   } else {
     gather(now);

@@ -105,6 +105,7 @@ class TcpTransport final : public Transport {
   Setups setups_;
   std::size_t accepted_ = 0;  // set-ups of connections that others opened
   std::uint64_t next_serial_ = 1;
+  unsigned polls_ = 0;
   unsigned eager_polls_left_ = 0;  // polls that read from the latest link without asking epoll first
   bool accepting_ = true;          // somebody may wait to be accepted
   Instant accept_again_{};         // not before: descriptors or places had run out
