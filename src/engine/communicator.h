@@ -26,6 +26,7 @@ constexpr std::uint64_t kNoBoard = ~0ull;
 struct EarlyFrame {
   Frame frame;
   Arrival* arrival = nullptr;  // null for frames without a payload
+  Channel* channel = nullptr;  // that it came by
 };
 
 class Communicator {

@@ -163,13 +163,8 @@ Result<Communicator*> Engine::install(std::unique_ptr<Communicator> communicator
     const std::vector<EarlyFrame> frames = std::move(orphans->second.frames);
     orphans_.erase(orphans);
     for (const EarlyFrame& early : frames) {
-      Peer* const from = early.frame.source >= 0 && early.frame.source < installed->size()
-                             ? installed->members_[static_cast<std::size_t>(early.frame.source)].peer
-                             : nullptr;
-      Channel* channel = early.arrival != nullptr                     ? early.arrival->channel
-                         : from != nullptr && !from->channels.empty() ? from->channels[0].get()
-                                                                      : nullptr;
-      if (channel != nullptr) to_communicator(*installed, *channel, early.frame, early.arrival, now);
+      --early.channel->frames_for_nobody;
+      to_communicator(*installed, *early.channel, early.frame, early.arrival, now);
     }
   }
   options_.log.write(LogLevel::info, "comm", "{}: rank {} of {} on {} host{}, up to {} rank{} per core",
@@ -284,7 +279,8 @@ void Engine::check_timers(Instant now) {
   std::erase_if(orphans_, [&](auto& entry) {
     if (now - entry.second.since < kOrphansMax) return false;
     for (const EarlyFrame& early : entry.second.frames) {
-      if (early.arrival != nullptr) drop(early.arrival);
+      --early.channel->frames_for_nobody;
+      drop(early.arrival);
     }
     return true;
   });

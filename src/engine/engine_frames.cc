@@ -9,7 +9,7 @@ namespace tutti {
 
 namespace {
 
-constexpr std::size_t kOrphansPerCommunicator = 4096;
+constexpr std::uint32_t kFramesForNobodyMax = 16'384;  // per channel; well above what the window lets through
 constexpr std::size_t kFailureBytesMax = 1024;
 constexpr std::uint8_t kPositionsThrough = 250;  // news that came through so many ranks goes in circles
 
@@ -33,6 +33,18 @@ void Engine::on_delivery(Channel& channel, const Event& event, Instant now) {
     arrival->counted = true;
     channel.held_bytes += event.bytes;
     ++channel.held_frames;
+  }
+  if (event.bytes == 0) wire_.let_go(arrival);  // it may wait long here, and a transport holds only so many
+  if (arrival->uncredited) {
+    channel.uncredited_received += arrival->bytes + kFrameCost;
+    if (channel.uncredited_received - channel.consumed > kWindowBytes && channel.open) {
+      const Status why(Code::internal,
+                       format("{} sent more than it may before this process has used what came; closed the link",
+                              channel.link->describe()));
+      options_.log.write(LogLevel::warn, "engine", "{}", why.text());
+      channel.link->close(why);
+      channel.open = false;
+    }
   }
   // Frames other than data are small: their payload, if any, is brought here before they are looked at.
   if (frame.kind != FrameKind::data && arrival->data == nullptr && arrival->bytes > 0) {
@@ -68,18 +80,21 @@ void Engine::dispatch(Channel& channel, const Frame& frame, Arrival* arrival, In
   if (const auto found = communicators_.find(key); found != communicators_.end()) {
     return to_communicator(*found->second, channel, frame, arrival, now);
   }
-  Orphans& orphans = orphans_[key];
-  if (ended_.contains(frame.communicator) || orphans.frames.size() >= kOrphansPerCommunicator) {
-    if (orphans.frames.empty()) orphans_.erase(key);
+  if (ended_.contains(frame.communicator)) {
+    // Whoever was not connected when the goodbyes went asks in the end.
+    if (frame.kind == FrameKind::probe) say_goodbye(channel, frame);
     return drop(arrival);
   }
+  if (channel.frames_for_nobody >= kFramesForNobodyMax) return drop(arrival);
+  ++channel.frames_for_nobody;
+  Orphans& orphans = orphans_[key];
   if (orphans.frames.empty()) orphans.since = now;
   if (frame.kind == FrameKind::data || frame.kind == FrameKind::failure) {
     keep(arrival);
-    orphans.frames.push_back({frame, arrival});
+    orphans.frames.push_back({frame, arrival, &channel});
   } else {
     drop(arrival);
-    orphans.frames.push_back({frame, nullptr});
+    orphans.frames.push_back({frame, nullptr, &channel});
   }
 }
 
@@ -179,7 +194,7 @@ void Engine::to_communicator(Communicator& communicator, Channel& channel, const
   if (operation != nullptr && operation->state_ != Operation::State::connecting) {
     return to_operation(*operation, frame, arrival, now);
   }
-  EarlyFrame early{frame, nullptr};
+  EarlyFrame early{frame, nullptr, &channel};
   if (frame.kind == FrameKind::data) {
     keep(arrival);
     early.arrival = arrival;

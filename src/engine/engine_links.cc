@@ -64,6 +64,12 @@ void Engine::on_connected(Transport& transport, Link* link) {
     slot->address.host_name = link->describe();
   }
   Peer& peer = *slot;
+  if (peer.lost) {
+    return link->close(
+        Status(Code::peer_lost, format("the process was lost before ({}) and is not taken back; it has "
+                                       "to start again",
+                                       peer.why.text())));
+  }
   if (peer.transport != nullptr && peer.transport != &transport) return;
   const std::uint32_t lane = link->lane();
   if (lane < peer.channels.size() && peer.channels[lane] && !peer.channels[lane]->closed) return;

@@ -68,10 +68,12 @@ struct Channel {
   std::uint64_t uncredited_sent = 0;
   std::uint64_t uncredited_returned = 0;
   // Receiver's side.
+  std::uint64_t uncredited_received = 0;
   std::uint64_t consumed = 0;
   std::uint64_t consumed_reported = 0;
   std::uint64_t held_bytes = 0;
   std::uint32_t held_frames = 0;
+  std::uint32_t frames_for_nobody = 0;  // kept for communicators that are not made here yet
 
   std::vector<StepReference> blocked;         // sends that met `again`
   std::vector<StepReference> window_waiters;  // sends that wait for the window
