@@ -151,6 +151,7 @@ class Engine {
   void on_position(Communicator& communicator, const Frame& frame);
   void tell_position(const Operation& operation, Rank rank);
   void on_goodbye(Communicator& communicator, const Frame& frame, Instant now);
+  void say_goodbye(Channel& channel, const Frame& asked);
   void keep(Arrival* arrival);
   void drop(Arrival* arrival);
   void mismatch(Communicator& communicator, const Signature& mine, Rank other, const Signature& theirs,

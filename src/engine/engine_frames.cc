@@ -383,6 +383,15 @@ void Engine::on_goodbye(Communicator& communicator, const Frame& frame, Instant 
   member.gone = true;
   const Peer& peer = *communicator.members_[static_cast<std::size_t>(frame.source)].peer;
   for (Operation* operation : std::vector<Operation*>(operations_)) {
+void Engine::say_goodbye(Channel& channel, const Frame& asked) {
+  Frame frame;
+  frame.communicator = asked.communicator;
+  frame.kind = FrameKind::goodbye;
+  frame.source = asked.target;
+  frame.target = asked.source;
+  wire_.send_control(channel, frame);
+}
+
     if (operation->communicator_ != &communicator || operation->is_complete() ||
         operation->state_ == Operation::State::draining)
       continue;

@@ -164,6 +164,10 @@ void Engine::lose_peer(Peer& peer, const Status& why, Instant now) {
   peer.why = why;
   for (Operation* operation : std::vector<Operation*>(operations_)) {
     if (operation->is_complete() || operation->state_ == Operation::State::draining) continue;
+    if (operation->state_ == Operation::State::connecting) {
+      connect_operation(*operation, now);  // there is one less to wait for; what it needs shows when it begins
+      continue;
+    }
     const Rank rank = needs_peer(*operation, peer);
     if (rank >= 0) fail(*operation, lost(*operation, peer, rank), now);
   }
@@ -196,7 +200,8 @@ Rank Engine::needs_peer(const Operation& operation, const Peer& peer, Rank only)
       const Rank rank = compiled.peers[p].rank;
       if (communicator.members_[static_cast<std::size_t>(rank)].peer != &peer || (only >= 0 && rank != only))
         continue;
-      if (operation.state_ == Operation::State::connecting) return rank;
+      // What has come for it is not looked at before it begins: see fail_if_orphaned.
+      if (operation.state_ == Operation::State::connecting) return -1;
       const LaneRun::PeerState& state = operation.runs_[lane]->peers()[p];
       if (state.to_receive > 0 || state.to_send > 0) return rank;
     }
