@@ -107,6 +107,7 @@ class Rogue {
 };
 
 TEST(EngineHostile, ARogueProcessDisturbsNoCommunicator) {
+  std::size_t sent = 0;
   for (std::uint64_t seed = 1; seed <= 60 && !HasFailure(); ++seed) {
     SCOPED_TRACE(format("seed {}", seed));
     ClusterOptions options;
@@ -133,7 +134,7 @@ TEST(EngineHostile, ARogueProcessDisturbsNoCommunicator) {
     for (const auto& call : calls) {
       for (Rank rank = 0; rank < 3; ++rank) ASSERT_EQ(call->data().check(rank), "");
     }
-    EXPECT_GT(rogue.sent(), 20u);
+    sent += rogue.sent();
     EXPECT_EQ(rogue.answers(), 0u);
     EXPECT_LE(cluster.log().size(), rogue.sent());
     for (const std::string& line : cluster.log()) {
@@ -141,6 +142,7 @@ TEST(EngineHostile, ARogueProcessDisturbsNoCommunicator) {
           << line;
     }
   }
+  EXPECT_GT(sent, 5'000u);
 }
 
 // What a stranger can make a process keep is bounded: who sends more than the window is cut off.
