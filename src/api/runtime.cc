@@ -53,8 +53,8 @@ std::uint32_t usable_cores() {
 
 Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const Settings& settings,
                                                   const EngineOptions& options, const Log& log) {
-  // A key of this process's own: it goes out with the address, in the rendezvous, which lets nobody in who does not know
-  // the job's secret.
+  // A key of this process's own: it goes out with the address, in the rendezvous, which lets nobody in who does not
+  // know the job's secret.
   SecretKey key{};
   TUTTI_RETURN_IF_ERROR(secure_random(key));
   if (name == "self") return std::unique_ptr<Transport>(std::make_unique<SelfTransport>(options.process));

@@ -42,15 +42,15 @@ struct Header {
 
 // What a transport is able to do, and roughly how well; the planner's first estimate until it has measured.
 struct Capabilities {
-  std::string_view name;             // "shm", "tcp", ...
-  std::size_t frame_bytes_max = 0;   // the largest payload of one frame
-  std::size_t copied_bytes_max = 0;  // payloads up to this size are always `copied` when taken
-  std::uint32_t lanes_max = 1;       // how many lanes to one peer make sense
-  std::uint32_t held_frames_max = 16;  // deliveries a receiver may hold on a link without stopping its sender, of those
-                                       // that are neither transient nor in place; and at most 512 KiB of them
-  bool has_segment = false;          // Link::segment() gives memory shared with the peer (see below)
-  double bytes_per_second = 0;       // one lane, one direction
-  Nanoseconds latency{0};            // one small frame, one way
+  std::string_view name;               // "shm", "tcp", ...
+  std::size_t frame_bytes_max = 0;     // the largest payload of one frame
+  std::size_t copied_bytes_max = 0;    // payloads up to this size are always `copied` when taken
+  std::uint32_t lanes_max = 1;         // how many lanes to one peer make sense
+  std::uint32_t held_frames_max = 16;  // deliveries a receiver may hold on a link without stopping its sender, of
+                                       // those that are neither transient nor in place; and at most 512 KiB of them
+  bool has_segment = false;     // Link::segment() gives memory shared with the peer (see below)
+  double bytes_per_second = 0;  // one lane, one direction
+  Nanoseconds latency{0};       // one small frame, one way
 };
 
 enum class SendState : std::uint8_t {

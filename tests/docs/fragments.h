@@ -6,7 +6,7 @@
 
 #include "tutti/tutti.h"
 
-extern tutti_comm *comm;
+extern tutti_comm* comm;
 extern float gradients[1000], loss, losses[4];
 extern size_t count;
 void compute(void);
