@@ -3,13 +3,13 @@
 #include <algorithm>
 
 #include "src/base/format.h"
-#include "src/planning/cost_model.h"
 
 namespace tutti {
 
 namespace {
 
 constexpr std::uint64_t kLaneBytes = 1 << 20;  // below this per lane, another lane costs more than it brings
+constexpr std::size_t kAlternativesShown = 3;
 
 Program sample_program(const Algorithm& algorithm, Rank ranks) {
   Call call;
@@ -61,7 +61,16 @@ bool Planner::can_serve(const Algorithm& algorithm, const PlanQuery& query) cons
   if (query.blocks == BlockKnowledge::uniform) return true;
   if (query.blocks == BlockKnowledge::own_only)
     return algorithm.name == "direct" || (query.what == Collective::all_to_all && algorithm.name == "pairwise");
-  return serves_unlike_blocks(sample_program(algorithm, shape_.ranks));
+  return facts_of(algorithm).serves_unlike_blocks;
+}
+
+const Planner::Facts& Planner::facts_of(const Algorithm& algorithm) const {
+  auto& facts = facts_[&algorithm];
+  if (!facts) {
+    const Program program = sample_program(algorithm, shape_.ranks);
+    facts = Facts{demand_of(algorithm, shape_.ranks), moves_single_blocks(program), serves_unlike_blocks(program)};
+  }
+  return *facts;
 }
 
 bool Planner::board_serves(const PlanQuery& query) const {
@@ -78,7 +87,7 @@ std::uint32_t Planner::lanes_for(const PlanQuery& query, const Algorithm& algori
   const std::uint64_t wanted = query.block_bytes / kLaneBytes;
   if (wanted <= 1) return 1;
   // A lane has a share of each block, so that a run of blocks is not contiguous in it.
-  if (!moves_single_blocks(sample_program(algorithm, shape_.ranks))) return 1;
+  if (!facts_of(algorithm).moves_single_blocks) return 1;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, shape_.network_lanes));
 }
 
@@ -91,12 +100,11 @@ std::vector<Planner::Candidate> Planner::candidates(const PlanQuery& query) cons
   std::vector<Candidate> found;
   for (const Algorithm& algorithm : algorithms_) {
     if (!can_serve(algorithm, query)) continue;
-    const Cost cost =
-        estimate(algorithm.expected(shape_.ranks), query.block_bytes, shape_, lanes_for(query, algorithm));
-    found.push_back({&algorithm, cost.time, cost.limit});
+    found.push_back(
+        {&algorithm, estimate(facts_of(algorithm).demand, query.block_bytes, shape_, lanes_for(query, algorithm))});
   }
   std::stable_sort(found.begin(), found.end(),
-                   [](const Candidate& a, const Candidate& b) { return a.time < b.time; });
+                   [](const Candidate& a, const Candidate& b) { return a.cost.time < b.cost.time; });
   return found;
 }
 
@@ -131,15 +139,18 @@ Result<Plan> Planner::plan(const PlanQuery& query, std::string_view algorithm) c
   for (std::uint32_t lane = 0; lane < lanes; ++lane) {
     plan.lanes.push_back({chosen->algorithm, lane * 65536u / lanes, (lane + 1) * 65536u / lanes});
   }
-  plan.predicted = chosen->time;
-  plan.why = format("{} {}: {}{}{}", name(query.what), format_bytes(query.block_bytes), chosen->algorithm->name,
-                    plan.board ? " through the board" : "", lanes > 1 ? format(" over {} lanes", lanes) : "");
-  plan.why += format(", predicted {}, limit {}", format_duration(chosen->time), chosen->limit);
-  plan.why += own_choice ? "" : " (asked for)";
-  for (std::size_t i = 0, shown = 0; i < found.size() && shown < 3; ++i) {
-    if (found[i].algorithm == chosen->algorithm) continue;
-    plan.why += format("{} {} {}", shown++ == 0 ? "; next best" : ",", found[i].algorithm->name,
-                       format_duration(found[i].time));
+  const Cost cost = plan.board ? estimate_board(query.block_bytes, shape_) : chosen->cost;
+  plan.predicted = cost.time;
+  plan.why = format("{} {}: {}{}{}, predicted {}, limit {}{}", name(query.what), format_bytes(query.block_bytes),
+                    chosen->algorithm->name, plan.board ? " through the board" : "",
+                    lanes > 1 ? format(" over {} lanes", lanes) : "", format_duration(cost.time), cost.limit,
+                    own_choice ? "" : " (asked for)");
+  std::size_t shown = 0;
+  for (const Candidate& other : found) {
+    if (other.algorithm == chosen->algorithm && !plan.board) continue;
+    plan.why +=
+        format("{} {} {}", shown == 0 ? "; next best" : ",", other.algorithm->name, format_duration(other.cost.time));
+    if (++shown == kAlternativesShown) break;
   }
   return plan;
 }

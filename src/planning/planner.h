@@ -3,11 +3,13 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "src/base/status.h"
+#include "src/planning/cost_model.h"
 #include "src/planning/plan.h"
 
 namespace tutti {
@@ -25,13 +27,18 @@ class Planner {
   const std::string& forced() const { return forced_text_; }
 
  private:
+  struct Facts {
+    Demand demand;
+    bool moves_single_blocks;   // so that blocks may lie anywhere
+    bool serves_unlike_blocks;  // and have sizes of their own
+  };
   struct Candidate {
     const Algorithm* algorithm;
-    Nanoseconds time;
-    std::string_view limit;
+    Cost cost;
   };
 
   Planner(std::span<const Algorithm> algorithms, const Shape& shape) : algorithms_(algorithms), shape_(shape) {}
+  const Facts& facts_of(const Algorithm& algorithm) const;
   bool can_serve(const Algorithm& algorithm, const PlanQuery& query) const;
   bool board_serves(const PlanQuery& query) const;
   std::vector<Candidate> candidates(const PlanQuery& query) const;
@@ -43,6 +50,7 @@ class Planner {
   Shape shape_;
   std::map<Collective, std::string> forced_;
   std::string forced_text_;
+  mutable std::map<const Algorithm*, std::optional<Facts>> facts_;  // made when first needed
 };
 
 }  // namespace tutti
