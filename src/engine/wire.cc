@@ -43,7 +43,7 @@ void Wire::take_pending_of(const Channel& channel, std::vector<PendingSend>& out
 }
 
 void Wire::send_control(Channel& channel, const Frame& frame, std::span<const std::byte> payload) {
-  if (!channel.open) return;
+  if (channel.closed) return;
   channel.control.push_back({frame.pack(), {payload.begin(), payload.end()}});
   flush_control(channel);
 }
