@@ -10,6 +10,12 @@
 
 namespace tutti {
 
+namespace {
+
+constexpr std::uint32_t kForgotten = 0;  // the digest of a call that is not remembered
+
+}  // namespace
+
 void Engine::link_board(Communicator& communicator, Instant now) {
   if (communicator.board_linked_) return;
   const std::uint64_t capacity = communicator.planner_->shape().board_bytes;
@@ -54,6 +60,8 @@ std::size_t Engine::run_board(Communicator& communicator, Instant now) {
   if (!communicator.board_linked_) {
     link_board(communicator, now);
     if (!communicator.board_linked_) return 0;
+    for (Operation* operation : std::vector<Operation*>(communicator.on_board_.begin(), communicator.on_board_.end()))
+      fail_if_orphaned(*operation, now);
   }
   std::size_t done = 0;
   while (!communicator.on_board_.empty() && communicator.failure_.is_ok()) {
@@ -71,8 +79,9 @@ std::size_t Engine::run_board(Communicator& communicator, Instant now) {
     operation.board_records_.clear();
     complete(operation, {}, now);
   }
-  // Those behind the first may show what they have, so that they wait for each other only once.
-  for (std::size_t i = 1; i < communicator.on_board_.size() && communicator.failure_.is_ok(); ++i) {
+  // Those behind the first may show what they have, so that they wait for each other only once. Strictly in order: a
+  // later one that took the cell which the first is waiting for would never be consumed.
+  for (std::size_t i = 0; i < communicator.on_board_.size() && communicator.failure_.is_ok(); ++i) {
     if (communicator.on_board_[i]->published_) continue;
     if (!publish(*communicator.on_board_[i], now)) break;
     ++done;
@@ -144,17 +153,21 @@ const std::byte* Engine::board_data(Operation& operation, std::uint32_t peer) {
     mismatch(communicator, operation.signature_, from.rank, frame.signature, operation.number_, now_);
     return nullptr;
   }
-  if (frame.message != digest_before(communicator, operation.number_) && communicator.doubted_ != operation.number_)
+  const std::uint32_t mine = digest_before(communicator, operation.number_);
+  const bool comparable = mine != kForgotten && frame.message != kForgotten;
+  if (comparable && frame.message != mine && communicator.doubted_ != operation.number_)
     doubt_previous(operation, from.rank);
   return board.payload_of(member, operation.number_) + operation.plan_->board_offset;
 }
 
 // Of the call before. Not everybody reads what everybody publishes: that two ranks meant different roots may show in
 // nothing that either of them reads. So every publication also says what its rank had called before.
+// kForgotten if that is too long ago: more operations may be in flight than are remembered.
 std::uint32_t Engine::digest_before(const Communicator& communicator, std::uint32_t number) {
+  if (communicator.next_number_ - (number - 1) > Communicator::kHistory) return kForgotten;
   const Signature& before = communicator.history_[(number - 1) % Communicator::kHistory];
   const std::uint64_t mixed = (before.word() ^ before.count * 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
-  return static_cast<std::uint32_t>(mixed >> 32);
+  return static_cast<std::uint32_t>(mixed >> 32) | 1;
 }
 
 // The rank has called something else before this operation: asks it about that one, so that it finds the mismatch.
