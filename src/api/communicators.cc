@@ -189,7 +189,8 @@ Result<Store*> job_store(const LaunchEnvironment& launch, const std::string& sec
                          const Log& log) {
   Stores& all = stores();
   const std::lock_guard lock(all.mutex);
-  const std::string key = launch.store + "\n" + secret;
+  // Rank 0 may have to serve it, whoever else of this process (a thread each) has joined already.
+  const std::string key = format("{}\n{}\n{}", launch.store, secret, launch.rank == 0 ? "serves" : "joins");
   if (const auto found = all.jobs.find(key); found != all.jobs.end()) return found->second.store.get();
   Result<JobStore> joined = join_store(launch, secret, deadline, log);
   if (!joined) return joined.status();
