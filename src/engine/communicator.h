@@ -19,6 +19,7 @@ struct Member {
   Peer* peer = nullptr;
   bool gone = false;               // has destroyed its end
   std::uint64_t board_offset = 0;  // of its part in its process's segment; kNoBoard: it has none
+  std::uint32_t goodbyes = 0;      // of the lanes of its process, before it is gone
 };
 
 constexpr std::uint64_t kNoBoard = ~0ull;

@@ -190,11 +190,16 @@ void Engine::destroy(Communicator* communicator, Instant now) {
   frame.communicator = communicator->id_;
   frame.kind = FrameKind::goodbye;
   frame.source = communicator->rank_;
+  // One on every lane, behind what was sent there.
   for (Rank rank = 0; rank < communicator->size(); ++rank) {
     Peer& peer = *communicator->members_[static_cast<std::size_t>(rank)].peer;
     frame.target = rank;
-    if (rank != communicator->rank_ && !peer.channels.empty() && peer.channels[0])
-      wire_.send_control(*peer.channels[0], frame);
+    if (rank == communicator->rank_) continue;
+    const auto takes = [](const std::unique_ptr<Channel>& channel) { return channel && !channel->closed; };
+    frame.message = static_cast<std::uint32_t>(std::count_if(peer.channels.begin(), peer.channels.end(), takes));
+    for (const auto& channel : peer.channels) {
+      if (takes(channel)) wire_.send_control(*channel, frame);
+    }
   }
   forget_early(*communicator);
   recorder_.close_communicator(communicator->record_, now);
@@ -214,8 +219,10 @@ void Engine::free_boards() {
     if (offset == kNoBoard) return true;
     if (communicator->board_ && communicator->failure_.is_ok() &&
         !communicator->board_->is_consumed(communicator->board_published_)) {
-      for (const Channel* channel : communicator->board_channels_) {
-        if (channel != nullptr && channel->open) return false;  // somebody who lives still reads
+      for (Rank rank = 0; rank < communicator->size(); ++rank) {
+        const Channel* channel = communicator->board_channels_[static_cast<std::size_t>(rank)];
+        const bool lives = channel != nullptr ? channel->open : communicators_.contains({communicator->id_, rank});
+        if (lives && !communicator->members_[static_cast<std::size_t>(rank)].gone) return false;  // may still read
       }
     }
     cancel_board(offset, communicator->planner_->shape().board_bytes);
@@ -311,10 +318,11 @@ void Engine::check_operation(Operation& operation, Instant now) {
   if (now >= operation.next_probe_) probe(operation, now);
 }
 
-bool Engine::is_drained() const {
-  return std::all_of(channels_.begin(), channels_.end(), [](const auto& entry) {
-    return entry.second->closed || (entry.second->control.empty() && entry.second->link->is_drained());
-  });
+bool Engine::is_drained() {
+  free_boards();
+  return leaving_.empty() && std::all_of(channels_.begin(), channels_.end(), [](const auto& entry) {
+           return entry.second->closed || (entry.second->control.empty() && entry.second->link->is_drained());
+         });
 }
 
 void Engine::wait_descriptors(std::vector<int>& out) const {

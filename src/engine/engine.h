@@ -94,7 +94,8 @@ class Engine {
   std::size_t progress(Instant now);
   bool has_operations() const { return !operations_.empty(); }
   std::uint64_t completed() const { return completed_; }  // operations, since the beginning
-  bool is_drained() const;                                // nothing taken by a link is still in this process
+  // Nothing taken by a link is still in this process, and nobody who lives still reads what it has published.
+  bool is_drained();
   Instant next_timer() const { return next_timer_; }
 
   // Sleeping: as Transport says, for all transports.
@@ -150,8 +151,8 @@ class Engine {
   void on_probe(Communicator& communicator, Channel& channel, const Frame& frame, Instant now);
   void on_position(Communicator& communicator, const Frame& frame);
   void tell_position(const Operation& operation, Rank rank);
-  void on_goodbye(Communicator& communicator, const Frame& frame, Instant now);
   void say_goodbye(Channel& channel, const Frame& asked);
+  void on_goodbye(Communicator& communicator, const Frame& frame, Instant now);
   void keep(Arrival* arrival);
   void drop(Arrival* arrival);
   void mismatch(Communicator& communicator, const Signature& mine, Rank other, const Signature& theirs,

@@ -80,6 +80,12 @@ void Engine::dispatch(Channel& channel, const Frame& frame, Arrival* arrival, In
   if (const auto found = communicators_.find(key); found != communicators_.end()) {
     return to_communicator(*found->second, channel, frame, arrival, now);
   }
+  if (frame.kind == FrameKind::goodbye) {
+    for (const auto& leaving : leaving_) {
+      if (leaving->id_ == key.id && leaving->rank_ == key.rank)
+        return to_communicator(*leaving, channel, frame, arrival, now);
+    }
+  }
   if (ended_.contains(frame.communicator)) {
     // Whoever was not connected when the goodbyes went asks in the end.
     if (frame.kind == FrameKind::probe) say_goodbye(channel, frame);
@@ -377,12 +383,6 @@ void Engine::on_probe(Communicator& communicator, Channel& channel, const Frame&
   if (!fits) mismatch(communicator, mine, frame.source, frame.signature, frame.number, now);
 }
 
-void Engine::on_goodbye(Communicator& communicator, const Frame& frame, Instant now) {
-  Member& member = communicator.members_[static_cast<std::size_t>(frame.source)];
-  communicator.gone_ += member.gone ? 0 : 1;
-  member.gone = true;
-  const Peer& peer = *communicator.members_[static_cast<std::size_t>(frame.source)].peer;
-  for (Operation* operation : std::vector<Operation*>(operations_)) {
 void Engine::say_goodbye(Channel& channel, const Frame& asked) {
   Frame frame;
   frame.communicator = asked.communicator;
@@ -392,6 +392,13 @@ void Engine::say_goodbye(Channel& channel, const Frame& asked) {
   wire_.send_control(channel, frame);
 }
 
+void Engine::on_goodbye(Communicator& communicator, const Frame& frame, Instant now) {
+  Member& member = communicator.members_[static_cast<std::size_t>(frame.source)];
+  if (++member.goodbyes < frame.message) return;  // what it sent on other lanes is still to come
+  communicator.gone_ += member.gone ? 0 : 1;
+  member.gone = true;
+  const Peer& peer = *communicator.members_[static_cast<std::size_t>(frame.source)].peer;
+  for (Operation* operation : std::vector<Operation*>(operations_)) {
     if (operation->communicator_ != &communicator || operation->is_complete() ||
         operation->state_ == Operation::State::draining)
       continue;

@@ -190,7 +190,9 @@ Rank Engine::needs_peer(const Operation& operation, const Peer& peer, Rank only)
     for (Rank rank = 0; rank < communicator.size(); ++rank) {
       if (communicator.members_[static_cast<std::size_t>(rank)].peer != &peer || (only >= 0 && rank != only))
         continue;
-      if (!communicator.board_linked_ || board_needs(operation, rank)) return rank;
+      // Before the parts are mapped nobody can tell what a rank that left properly has published: see run_board.
+      const bool unknown = !communicator.board_linked_ && only < 0;
+      if (unknown || (communicator.board_linked_ && board_needs(operation, rank))) return rank;
     }
     return -1;
   }

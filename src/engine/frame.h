@@ -18,8 +18,8 @@ enum class FrameKind : std::uint8_t {
   probe = 5,     // the source waits for the target in this operation; the target compares signatures
   position = 6,  // the answer to a probe: rank `segment` is at operation `message` and not in the one asked about;
                  // the source is that rank, or waits for it, and `lane` is over how many ranks it has heard so
-  goodbye = 7,  // the source has destroyed the communicator; comes on `message` lanes, last of all
-  ask = 8,      // the source's window is full: the target is to grant a credit for `message` when it can
+  goodbye = 7,   // the source has destroyed the communicator; comes on `message` lanes, last of all
+  ask = 8,       // the source's window is full: the target is to grant a credit for `message` when it can
 };
 
 struct Frame {
