@@ -70,7 +70,7 @@ const Medium& shared_memory_medium() {
 const Medium& network_medium() {
   static constexpr Medium medium{.name = "network",
                                  .round_ns = 6'000,
-                                 .crowded_round_ns = 1'000,
+                                 .crowded_round_ns = 4'500,
                                  .message_ns = 4'000,
                                  .crowded_message_ns = 5'000,
                                  .bytes_per_ns = 2.3,
