@@ -1,7 +1,6 @@
 // What comes from elsewhere before there are links: a process's address, the invitation around it, a unique id.
 // Either it is refused with a sentence, or what was read is written back as the same value.
 #include <algorithm>
-#include <cstring>
 
 #include "src/api/invitation.h"
 #include "src/api/unique_id.h"
@@ -32,11 +31,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     FUZZ_CHECK(!invitation.status().text().empty());
   }
   tutti_unique_id id = {};
-  std::memcpy(id.bytes, data, std::min(size, sizeof id.bytes));
+  std::copy_n(data, std::min(size, sizeof id.bytes), id.bytes);
   FUZZ_CHECK(!tutti::UniqueId::decode(id).is_ok());  // nobody hits the checksum by chance
   tutti::UniqueId unique;
   unique.secret.assign(32, 's');
-  unique.store.assign(reinterpret_cast<const char*>(data), size);
+  unique.store.assign(data, data + size);
   const auto encoded = unique.encode();
   FUZZ_CHECK(encoded.is_ok() || !encoded.status().text().empty());
   if (encoded) FUZZ_CHECK(tutti::UniqueId::decode(*encoded)->store == unique.store);
