@@ -182,6 +182,7 @@ class Engine {
   // engine_board.cc
   void link_board(Communicator& communicator, Instant now);
   std::size_t run_board(Communicator& communicator, Instant now);
+  static void ring_board(const Communicator& communicator);
   bool publish(Operation& operation, Instant now);
   bool advance_board(Operation& operation, Instant now);
   bool board_step(Operation& operation, const CompiledStep& step);

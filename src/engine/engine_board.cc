@@ -75,6 +75,7 @@ std::size_t Engine::run_board(Communicator& communicator, Instant now) {
     if (!communicator.failure_.is_ok()) break;
     communicator.on_board_.pop_front();
     communicator.board_->consume(operation.number_);
+    ring_board(communicator);  // whoever waits for a free cell
     for (const Recorder::Peer& peer : operation.board_records_) recorder_.end_peer(peer, Code::ok);
     operation.board_records_.clear();
     complete(operation, {}, now);
@@ -87,6 +88,13 @@ std::size_t Engine::run_board(Communicator& communicator, Instant now) {
     ++done;
   }
   return done;
+}
+
+// Wakes the members that sleep: something on this rank's part has changed.
+void Engine::ring_board(const Communicator& communicator) {
+  for (Channel* channel : communicator.board_channels_) {
+    if (channel != nullptr && channel->open) channel->link->notify();
+  }
 }
 
 // Shows this rank's input to all. False while somebody may still read what its cell holds.
@@ -103,9 +111,7 @@ bool Engine::publish(Operation& operation, Instant now) {
     shown.message = digest_before(communicator, operation.number_);
     board.publish(operation.number_, shown.pack(), static_cast<std::uint32_t>(plan.input_bytes));
     communicator.board_published_ = operation.number_;
-    for (Channel* channel : communicator.board_channels_) {
-      if (channel != nullptr && channel->open) channel->link->notify();
-    }
+    ring_board(communicator);
   }
   operation.published_ = true;
   const CompiledLane& lane = plan.lanes[0];

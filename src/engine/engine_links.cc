@@ -205,6 +205,8 @@ Rank Engine::needs_peer(const Operation& operation, const Peer& peer, Rank only)
       // What has come for it is not looked at before it begins: see fail_if_orphaned.
       if (operation.state_ == Operation::State::connecting) return -1;
       const LaneRun::PeerState& state = operation.runs_[lane]->peers()[p];
+      // Of several lanes one may close while another still has to bring what the peer sent before it ended.
+      if (peer.lost && only < 0 && state.channel != nullptr && state.channel->open) continue;
       if (state.to_receive > 0 || state.to_send > 0) return rank;
     }
   }

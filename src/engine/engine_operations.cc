@@ -248,7 +248,8 @@ Result<Operation*> Engine::start(Communicator* communicator, const OperationRequ
   record.kind = recorded_kind(request);
   record.type = static_cast<std::uint8_t>(operation.signature_.type);
   record.op = static_cast<std::uint8_t>(operation.signature_.op);
-  record.root = request.root;
+  const bool names_a_rank = operation.point_to_point_ || is_rooted(collective_of(request.kind));
+  record.root = names_a_rank ? request.root : -1;
   record.count = request.count;
   record.bytes = request.count * size_of(request.type);
   operation.record_ = recorder_.begin_operation(record, now);
@@ -383,7 +384,8 @@ void Engine::fail_if_orphaned(Operation& operation, Instant now) {
   if (operation.is_complete() || (lost_peers_ == 0 && communicator.gone_ == 0)) return;
   for (Rank rank = 0; rank < communicator.size(); ++rank) {
     const Member& member = communicator.members_[static_cast<std::size_t>(rank)];
-    if (!(member.gone || member.peer->lost) || needs_peer(operation, *member.peer, rank) < 0) continue;
+    if (!(member.gone || member.peer->lost) || needs_peer(operation, *member.peer, member.gone ? rank : -1) < 0)
+      continue;
     if (!member.gone) return fail(operation, lost(operation, *member.peer, rank), now);
     return fail(operation,
                 Status(Code::peer_lost,
