@@ -48,9 +48,9 @@ struct Capabilities {
   std::uint32_t lanes_max = 1;         // how many lanes to one peer make sense
   std::uint32_t held_frames_max = 16;  // deliveries a receiver may hold on a link without stopping its sender, of
                                        // those that are neither transient nor in place; and at most 512 KiB of them
-  bool has_segment = false;     // Link::segment() gives memory shared with the peer (see below)
-  double bytes_per_second = 0;  // one lane, one direction
-  Nanoseconds latency{0};       // one small frame, one way
+  bool has_segment = false;            // Link::segment() gives memory shared with the peer (see below)
+  double bytes_per_second = 0;         // one lane, one direction
+  Nanoseconds latency{0};              // one small frame, one way
 };
 
 enum class SendState : std::uint8_t {
