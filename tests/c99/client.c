@@ -1,0 +1,197 @@
+/* A C99 program that uses every function of tutti.h: `client alone` as a job of one, `client N` as a job of N processes
+   that it starts itself. It prints nothing and exits with 0 if everything was as the header says. */
+#define _POSIX_C_SOURCE 200809L
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <tutti/tutti.h>
+
+#define COUNT 100
+
+static int lines_logged = 0;
+
+static void count_line(int level, const char *area, const char *text, void *user) {
+  (void)level;
+  if (area != NULL && text != NULL) ++*(int *)user;
+}
+
+#define EXPECT(condition)                                                                            \
+  do {                                                                                               \
+    if (!(condition)) {                                                                              \
+      fprintf(stderr, "line %d: %s does not hold; %s\n", __LINE__, #condition, tutti_last_error()); \
+      exit(1);                                                                                       \
+    }                                                                                                \
+  } while (0)
+#define OK(call) EXPECT((call) == TUTTI_OK)
+
+static void check_values(void) {
+  EXPECT(tutti_version() == TUTTI_VERSION);
+  EXPECT(strcmp(tutti_status_name(TUTTI_PEER_LOST), "TUTTI_PEER_LOST") == 0);
+  EXPECT(strcmp(tutti_datatype_name(TUTTI_BFLOAT16), "bfloat16") == 0);
+  EXPECT(tutti_datatype_size(TUTTI_FLOAT64) == 8 && tutti_datatype_size((tutti_datatype)99) == 0);
+  EXPECT(strcmp(tutti_op_name(TUTTI_PREMULTIPLIED_SUM), "premultiplied_sum") == 0);
+  EXPECT(tutti_op_name((tutti_op)99) == NULL && tutti_datatype_name((tutti_datatype)99) == NULL);
+}
+
+static void check_memory(void) {
+  void *memory = NULL;
+  tutti_memory *handle = NULL;
+  OK(tutti_mem_alloc(&memory, 5000));
+  EXPECT(memory != NULL && ((char *)memory)[4999] == 0);
+  OK(tutti_mem_register(memory, 5000, &handle));
+  OK(tutti_mem_deregister(handle));
+  OK(tutti_mem_free(memory));
+}
+
+static void check_collectives(tutti_comm *comm, int rank, int size) {
+  const size_t n = (size_t)size;
+  int *a = malloc(n * COUNT * sizeof *a);
+  int *b = malloc(n * COUNT * sizeof *b);
+  size_t *counts = malloc(n * sizeof *counts);
+  size_t i;
+  const int all = size * (size + 1) / 2;
+  EXPECT(a != NULL && b != NULL && counts != NULL);
+  for (i = 0; i < n * COUNT; ++i) a[i] = rank + 1;
+  for (i = 0; i < n; ++i) counts[i] = COUNT;
+  OK(tutti_all_reduce(a, b, COUNT, TUTTI_INT32, TUTTI_SUM, comm, NULL, NULL));
+  EXPECT(b[0] == all && b[COUNT - 1] == all);
+  OK(tutti_reduce(a, b, COUNT, TUTTI_INT32, TUTTI_MAX, 0, comm, NULL, NULL));
+  EXPECT(rank != 0 || b[0] == size);
+  OK(tutti_broadcast(a, b, COUNT, TUTTI_INT32, size - 1, comm, NULL, NULL));
+  EXPECT(b[COUNT - 1] == size);
+  OK(tutti_all_gather(a, b, COUNT, TUTTI_INT32, comm, NULL, NULL));
+  EXPECT(b[(n - 1) * COUNT] == size);
+  OK(tutti_all_gather_v(a, COUNT, b, counts, NULL, TUTTI_INT32, comm, NULL, NULL));
+  EXPECT(b[n * COUNT - 1] == size);
+  OK(tutti_reduce_scatter(a, b, COUNT, TUTTI_INT32, TUTTI_SUM, comm, NULL, NULL));
+  EXPECT(b[0] == all);
+  OK(tutti_reduce_scatter_v(a, b, counts, TUTTI_INT32, TUTTI_SUM, comm, NULL, NULL));
+  EXPECT(b[COUNT - 1] == all);
+  OK(tutti_all_to_all(a, b, COUNT, TUTTI_INT32, comm, NULL, NULL));
+  EXPECT(b[0] == 1 && b[n * COUNT - 1] == size);
+  OK(tutti_all_to_all_v(a, counts, NULL, b, counts, NULL, TUTTI_INT32, comm, NULL, NULL));
+  EXPECT(b[0] == 1 && b[n * COUNT - 1] == size);
+  OK(tutti_gather(a, b, COUNT, TUTTI_INT32, 0, comm, NULL, NULL));
+  OK(tutti_gather_v(a, COUNT, b, counts, NULL, TUTTI_INT32, 0, comm, NULL, NULL));
+  EXPECT(rank != 0 || b[n * COUNT - 1] == size);
+  OK(tutti_scatter(a, b, COUNT, TUTTI_INT32, 0, comm, NULL, NULL));
+  OK(tutti_scatter_v(a, counts, NULL, b, COUNT, TUTTI_INT32, 0, comm, NULL, NULL));
+  EXPECT(b[0] == 1);
+  OK(tutti_barrier(comm, NULL, NULL));
+  free(counts);
+  free(b);
+  free(a);
+}
+
+static void check_requests(tutti_comm *comm, int rank, int size) {
+  tutti_call call = TUTTI_CALL_INIT;
+  tutti_request *requests[2] = {NULL, NULL};
+  const int next = (rank + 1) % size;
+  const int previous = (rank + size - 1) % size;
+  int index = -2;
+  int done = 0;
+  int received = -1;
+  call.timeout_ns = 30000000000LL;
+  OK(tutti_group_begin());
+  OK(tutti_send(&rank, 1, TUTTI_INT32, next, comm, &call, &requests[0]));
+  OK(tutti_receive(&received, 1, TUTTI_INT32, previous, comm, &call, &requests[1]));
+  OK(tutti_group_end());
+  OK(tutti_request_wait_any(2, requests, &index, -1));
+  EXPECT(index == 0 || index == 1);
+  OK(tutti_request_wait_all(2, requests, -1));
+  EXPECT(received == previous);
+  OK(tutti_barrier(comm, NULL, &requests[0]));
+  while (!done) OK(tutti_request_test(&requests[0], &done));
+  OK(tutti_barrier(comm, NULL, &requests[1]));
+  OK(tutti_request_wait(&requests[1], -1));
+}
+
+static void check_texts(tutti_comm *comm) {
+  char text[4096];
+  size_t needed = 0;
+  OK(tutti_comm_explain(comm, TUTTI_ALL_REDUCE, 1000, TUTTI_FLOAT32, TUTTI_SUM, text, sizeof text, &needed));
+  EXPECT(needed > 0 && strstr(text, "all_reduce") != NULL);
+  OK(tutti_comm_settings(comm, text, sizeof text, &needed));
+  EXPECT(strstr(text, "TUTTI_TIMEOUT") != NULL);
+  OK(tutti_recorder_path(text, sizeof text, &needed));
+  EXPECT(strlen(text) == needed);
+  OK(tutti_comm_error(comm, text, sizeof text));
+  EXPECT(text[0] == '\0');
+}
+
+static int be_rank(tutti_comm *comm) {
+  tutti_comm *half = NULL;
+  tutti_comm *twin = NULL;
+  tutti_comm *single = NULL;
+  tutti_comm *stored = NULL;
+  tutti_unique_id id;
+  int rank = -1;
+  int size = -1;
+  OK(tutti_comm_rank(comm, &rank));
+  OK(tutti_comm_size(comm, &size));
+  check_memory();
+  check_collectives(comm, rank, size);
+  check_requests(comm, rank, size);
+  check_texts(comm);
+  OK(tutti_comm_split(comm, rank % 2, 0, &half, NULL));
+  OK(tutti_comm_duplicate(comm, &twin, NULL));
+  OK(tutti_comm_abort(half, "it is not needed"));
+  EXPECT(tutti_barrier(half, NULL, NULL) == TUTTI_ABORTED);
+  OK(tutti_comm_destroy(half));
+  OK(tutti_comm_destroy(twin));
+  OK(tutti_unique_id_create(&id));
+  OK(tutti_comm_create(&single, 1, &id, 0, NULL));
+  OK(tutti_comm_destroy(single));
+  OK(tutti_comm_create_from_store(&stored, 1, 0, "file:///nowhere", NULL));
+  OK(tutti_comm_destroy(stored));
+  OK(tutti_comm_finalize(comm, 0));
+  OK(tutti_comm_destroy(comm));
+  return 0;
+}
+
+static int run_from_environment(void) {
+  tutti_comm *comm = NULL;
+  tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
+  options.name = "c99";
+  options.settings = "TUTTI_LOG=info";
+  OK(tutti_set_log_hook(count_line, &lines_logged));
+  OK(tutti_comm_create_from_environment(&comm, &options));
+  EXPECT(lines_logged > 0);
+  OK(tutti_set_log_hook(NULL, NULL));
+  return be_rank(comm);
+}
+
+static int run_job(int ranks) {
+  char directory[] = "/tmp/tutti-c99-XXXXXX";
+  char text[64];
+  int failed = 0;
+  int rank;
+  if (mkdtemp(directory) == NULL) return 2;
+  snprintf(text, sizeof text, "file://%s", directory);
+  setenv("TUTTI_STORE", text, 1);
+  snprintf(text, sizeof text, "%d", ranks);
+  setenv("TUTTI_SIZE", text, 1);
+  for (rank = 0; rank < ranks; ++rank) {
+    snprintf(text, sizeof text, "%d", rank);
+    setenv("TUTTI_RANK", text, 1);
+    if (fork() == 0) exit(run_from_environment());
+  }
+  for (rank = 0; rank < ranks; ++rank) {
+    int status = 0;
+    wait(&status);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) failed = 1;
+  }
+  snprintf(text, sizeof text, "rm -rf %s", directory);
+  return system(text) == 0 ? failed : 2;
+}
+
+int main(int argc, char **argv) {
+  check_values();
+  if (argc == 2 && strcmp(argv[1], "alone") == 0) return run_from_environment();
+  if (argc == 2 && atoi(argv[1]) > 0) return run_job(atoi(argv[1]));
+  fprintf(stderr, "usage: %s alone|RANKS\n", argv[0]);
+  return 2;
+}
