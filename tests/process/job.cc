@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <mutex>
 
 #include <algorithm>
 #include <csignal>
@@ -185,11 +186,17 @@ class Runner {
 
 }  // namespace
 
+namespace {
+std::mutex reporting;  // a rank may have several threads
+}
+
 void Rank::note(const std::string& text) {
+  const std::lock_guard lock(reporting);
   std::snprintf(shared_.notes[rank_], SharedBlock::kNoteBytes, "%s", text.c_str());
 }
 
 void Rank::fail(const std::string& text) {
+  const std::lock_guard lock(reporting);
   if (++failures_ > kFailuresPerRank) return;
   std::string line = "rank " + std::to_string(rank_) + ": " + text + " [" + shared_.notes[rank_] + "]";
   std::replace(line.begin(), line.end(), '\n', ' ');

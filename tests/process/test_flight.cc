@@ -232,8 +232,10 @@ TEST_P(Flights, OfALateReceiverAreHeldInBoundedMemory) {
       std::int64_t two = 0;
       rank.ok(tutti_all_reduce(&one, &two, 1, TUTTI_INT64, TUTTI_SUM, comm, nullptr, nullptr), "all_reduce");
       const std::int64_t grown = resident_bytes() - before;
-      rank.check(grown < (24 << 20), "a late receiver grew by " + std::to_string(grown) + " bytes of a flood of " +
-                                         std::to_string(kMessages * kCount * 8));
+      // A sanitizer's own memory grows with ours.
+      rank.check(patience() > 1 || grown < (24 << 20), "a late receiver grew by " + std::to_string(grown) +
+                                                           " bytes of a flood of " +
+                                                           std::to_string(kMessages * kCount * 8));
       for (int i = 0; i < kMessages; ++i) {
         data.assign(kCount, -1);
         if (!rank.ok(tutti_receive(data.data(), kCount, TUTTI_INT64, 0, comm, nullptr, nullptr), "receive")) return;
