@@ -1,5 +1,5 @@
-// Tutti for C++17: the C API of tutti.h with objects that clean up after themselves, exceptions instead of statuses, and
-// buffers that know their type and length. Header only; nothing here but calls of the C functions.
+// Tutti for C++17: the C API of tutti.h with objects that clean up after themselves, exceptions instead of statuses,
+// and buffers that know their type and length. Header only; nothing here but calls of the C functions.
 //
 //     tutti::Comm comm = tutti::Comm::from_environment();
 //     std::vector<float> gradients = ..., sums(gradients.size());
@@ -450,7 +450,8 @@ class Comm {
     require_alike(in, out);
     require_counts(counts);
     require_room(in, counts);
-    require(out.size() == counts[static_cast<std::size_t>(rank())], "the output of reduce_scatter_v is not this rank's count");
+    require(out.size() == counts[static_cast<std::size_t>(rank())],
+            "the output of reduce_scatter_v is not this rank's count");
     const tutti_call c_call = call.c();
     return tutti_reduce_scatter_v(in.data(), out.data(), counts.data(), in.type(), op, c(), &c_call, r);
   }

@@ -11,7 +11,7 @@ namespace {
 
 bool is_source(const std::filesystem::path& path) {
   const std::string extension = path.extension().string();
-  return extension == ".h" || extension == ".cc" || extension == ".c";
+  return extension == ".h" || extension == ".hpp" || extension == ".cc" || extension == ".c";
 }
 
 }  // namespace

@@ -201,7 +201,7 @@ std::vector<std::string> breaches(std::string_view path, std::string_view text, 
   Reader reader(path, text);
   reader.read_lines();
   reader.read_opening(has_header);
-  if (path.ends_with(".h")) reader.read_header();
+  if (path.ends_with(".h") || path.ends_with(".hpp")) reader.read_header();
   reader.read_calls();
   return reader.take();
 }
