@@ -85,7 +85,7 @@ class Communicator {
   std::unique_ptr<Board> board_;
   bool board_wanted_ = false;             // every member has a part
   bool board_linked_ = false;             // every member's part is mapped here
-  std::vector<Channel*> board_channels_;  // by rank; null: this process
+  std::vector<Channel*> board_channels_;  // by rank; null: this rank
   std::deque<Operation*> on_board_;       // in order
   std::uint32_t board_published_ = 0;     // the last number published by this rank
   std::uint32_t doubted_ = 0;             // the last operation before which somebody seems to have called another one

@@ -33,7 +33,7 @@ void Engine::link_board(Communicator& communicator, Instant now) {
                                         communicator.describe(rank), member.board_offset)),
           now);
     }
-    if (member.peer->address.process == options_.process) {
+    if (rank == communicator.rank_) {
       parts.push_back(segment_transport_->segment() + member.board_offset);
       continue;
     }
@@ -48,7 +48,10 @@ void Engine::link_board(Communicator& communicator, Instant now) {
     }
     communicator.board_channels_[index] = *channel;
     all_open &= (*channel)->open;
-    if (all_open) parts.push_back((*channel)->link->segment() + member.board_offset);
+    if (!all_open) continue;
+    std::byte* const segment = member.peer->address.process == options_.process ? segment_transport_->segment()
+                                                                                : (*channel)->link->segment();
+    parts.push_back(segment + member.board_offset);
   }
   if (!all_open) return;
   communicator.board_ =
