@@ -28,6 +28,8 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
+extern "C" __attribute__((weak)) std::size_t __sanitizer_get_current_allocated_bytes();
+
 namespace tutti_test {
 
 namespace {
@@ -315,7 +317,9 @@ int open_descriptors() {
   return count;
 }
 
-std::int64_t resident_bytes() {
+std::int64_t memory_in_use() {
+  if (__sanitizer_get_current_allocated_bytes != nullptr)
+    return static_cast<std::int64_t>(__sanitizer_get_current_allocated_bytes());
   std::ifstream in("/proc/self/statm");
   std::int64_t total = 0;
   std::int64_t resident = 0;

@@ -122,6 +122,7 @@ int patience();
 // The seed of this run: TUTTI_TEST_SEED, else a fixed one; printed once.
 std::uint64_t seed();
 int open_descriptors();
-std::int64_t resident_bytes();
+// Bytes allocated where a sanitizer keeps back what was freed, else resident ones.
+std::int64_t memory_in_use();
 
 }  // namespace tutti_test
