@@ -25,7 +25,7 @@ constexpr Setting kTable[] = {
     {"TUTTI_CONNECT_TIMEOUT", &S::connect_timeout, "60s", "1ms..1000000s", "Deadline for the creation of communicators and links.", "0.1"},
     {"TUTTI_TRANSPORTS", &S::transports, "self,shm,tcp", "self|shm|tcp", "Transports that may be used, the preferred first.", "0.1"},
     {"TUTTI_ALGORITHM", &S::algorithm, "", "", "Algorithms to use whatever the planner thinks, such as all_reduce=ring,all_gather=bruck; empty leaves it the choice.", "0.1"},
-    {"TUTTI_SEGMENT_BYTES", &S::segment_bytes, "0", "0..1G", "Size of the pieces in which large messages are streamed; 0 lets the planner decide.", "0.1"},
+    {"TUTTI_SEGMENT_BYTES", &S::segment_bytes, "0", "0..1M", "Size of the pieces in which large messages are streamed; 0 lets the planner decide.", "0.1"},
     {"TUTTI_EAGER_BYTES", &S::eager_bytes, "16k", "0..1M", "Largest message that is sent before its receiver has asked for it.", "0.1"},
     {"TUTTI_SHM_BOARD_BYTES", &S::shm_board_bytes, "8k", "0..1M", "Largest message that goes through the flat board that all processes of a host share.", "0.1"},
     {"TUTTI_SHM_STAGING_BYTES", &S::shm_staging_bytes, "4M", "2M..1G", "Shared memory through which copies pass, for each direction of each pair of processes.", "0.1"},

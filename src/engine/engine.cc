@@ -14,6 +14,7 @@ namespace {
 constexpr Nanoseconds kTimerStep = std::chrono::milliseconds(5);
 constexpr Nanoseconds kOrphansMax = std::chrono::seconds(120);
 constexpr Rank kBoardRanksMax = 64;
+constexpr std::size_t kEndedMax = 16'384;  // what comes for older ones waits for its time as an orphan
 constexpr int kEventsPerPoll = 64;
 
 }  // namespace
@@ -203,12 +204,20 @@ void Engine::destroy(Communicator* communicator, Instant now) {
   }
   forget_early(*communicator);
   recorder_.close_communicator(communicator->record_, now);
-  ended_.insert(communicator->id_);
+  remember_ended(communicator->id_);
   std::erase(boards_active_, communicator);
   auto found = communicators_.find({communicator->id_, communicator->rank_});
   leaving_.push_back(std::move(found->second));
   communicators_.erase(found);
   free_boards();
+}
+
+void Engine::remember_ended(std::uint64_t id) {
+  if (!ended_.insert(id).second) return;
+  ended_order_.push_back(id);
+  if (ended_order_.size() <= kEndedMax) return;
+  ended_.erase(ended_order_.front());
+  ended_order_.pop_front();
 }
 
 // Destroyed communicators go when no transport holds their callers' memory and nobody still reads their board part.
@@ -220,9 +229,12 @@ void Engine::free_boards() {
     if (communicator->board_ && communicator->failure_.is_ok() &&
         !communicator->board_->is_consumed(communicator->board_published_)) {
       for (Rank rank = 0; rank < communicator->size(); ++rank) {
+        const Member& member = communicator->members_[static_cast<std::size_t>(rank)];
         const Channel* channel = communicator->board_channels_[static_cast<std::size_t>(rank)];
-        const bool lives = channel != nullptr ? channel->open : communicators_.contains({communicator->id_, rank});
-        if (lives && !communicator->members_[static_cast<std::size_t>(rank)].gone) return false;  // may still read
+        const bool lives = member.peer->address.process == options_.process
+                               ? communicators_.contains({communicator->id_, rank})
+                               : channel->open;
+        if (lives && !member.gone) return false;  // may still read
       }
     }
     cancel_board(offset, communicator->planner_->shape().board_bytes);
@@ -282,6 +294,9 @@ void Engine::check_timers(Instant now) {
   for (Operation* operation : pending) {
     if (!operation->is_complete()) check_operation(*operation, now);
   }
+  for (Channel* channel : std::vector<Channel*>(ending_)) {
+    if (now >= channel->ends) end_channel(*channel, now);
+  }
   if (!leaving_.empty()) free_boards();
   std::erase_if(orphans_, [&](auto& entry) {
     if (now - entry.second.since < kOrphansMax) return false;
@@ -321,7 +336,8 @@ void Engine::check_operation(Operation& operation, Instant now) {
 bool Engine::is_drained() {
   free_boards();
   return leaving_.empty() && std::all_of(channels_.begin(), channels_.end(), [](const auto& entry) {
-           return entry.second->closed || (entry.second->control.empty() && entry.second->link->is_drained());
+           const bool ended = entry.second->closed || entry.second->ends != kNever;
+           return ended || (entry.second->control.empty() && entry.second->link->is_drained());
          });
 }
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -127,6 +128,7 @@ class Engine {
                                 Instant now);
   void check_timers(Instant now);
   void check_operation(Operation& operation, Instant now);
+  void remember_ended(std::uint64_t id);
   void free_boards();
 
   // engine_links.cc
@@ -134,6 +136,7 @@ class Engine {
   void handle(Transport& transport, const Event& event, Instant now);
   void on_connected(Transport& transport, Link* link);
   void on_closed(Channel& channel, Instant now);
+  void end_channel(Channel& channel, Instant now);
   void on_fetched(Channel& channel, std::uint64_t token, Instant now);
   void on_sent(std::uint64_t cookie, Instant now);
   void retry_blocked(Channel& channel, Instant now);
@@ -204,13 +207,15 @@ class Engine {
   std::vector<const std::byte*> board_sources_;
   std::vector<Communicator*> boards_active_;  // with operations on their boards
   std::unordered_map<CommunicatorKey, Orphans, CommunicatorKeyHash> orphans_;
-  std::unordered_set<std::uint64_t> ended_;             // ids of communicators that were destroyed here
+  std::unordered_set<std::uint64_t> ended_;             // ids of communicators that were destroyed here lately
+  std::deque<std::uint64_t> ended_order_;               // the oldest first
   std::vector<std::unique_ptr<Communicator>> leaving_;  // destroyed, with operations that transports still hold or a
                                                         // board that others still read
 
   std::vector<std::unique_ptr<Operation>> pool_;
   std::vector<Operation*> free_operations_;
   std::vector<Operation*> operations_;  // not complete
+  std::vector<Channel*> ending_;        // with closed links, waiting for what the peer's other lanes still bring
   std::vector<Event> events_;
   std::size_t lost_peers_ = 0;
   std::uint64_t completed_ = 0;

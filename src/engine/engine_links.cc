@@ -1,8 +1,14 @@
 // The engine's dealings with links: opening them, and the events that transports report. See engine.h.
+#include <algorithm>
+
 #include "src/base/format.h"
 #include "src/engine/engine.h"
 
 namespace tutti {
+
+namespace {
+constexpr Nanoseconds kLastWords = std::chrono::milliseconds(200);
+}  // namespace
 
 Result<Channel*> Engine::channel_to(Peer& peer, std::uint32_t lane, Instant now) {
   if (peer.lost) return peer.why;
@@ -125,8 +131,24 @@ void Engine::retry_blocked(Channel& channel, Instant now) {
   }
 }
 
+// A lane's end is not yet the peer's: of one that failed because of somebody else and left, another lane may still
+// bring the word of whom. So while there is another lane, the end counts a little later.
 void Engine::on_closed(Channel& channel, Instant now) {
   channel.open = false;
+  const auto is_open = [](const std::unique_ptr<Channel>& other) { return other && other->open; };
+  if (std::any_of(channel.peer->channels.begin(), channel.peer->channels.end(), is_open)) {
+    channel.ends = now + kLastWords;
+    ending_.push_back(&channel);
+    return;
+  }
+  end_channel(channel, now);
+  for (Channel* other : std::vector<Channel*>(ending_)) {
+    if (other->peer == channel.peer) end_channel(*other, now);
+  }
+}
+
+void Engine::end_channel(Channel& channel, Instant now) {
+  std::erase(ending_, &channel);
   channel.closed = true;
   channel.why = channel.link->status();
   channel.control.clear();

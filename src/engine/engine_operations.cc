@@ -241,6 +241,7 @@ Result<Operation*> Engine::start(Communicator* communicator, const OperationRequ
     communicator->active_.push_back(&operation);
   }
   ++communicator->operations_;
+  operation.index_ = operations_.size();
   operations_.push_back(&operation);
   RecordedOperation record;
   record.communicator = communicator->record_;
@@ -449,12 +450,9 @@ void Engine::complete(Operation& operation, const Status& result, Instant now) {
     }
   }
   --communicator.operations_;
-  for (std::size_t i = operations_.size(); i-- > 0;) {
-    if (operations_[i] != &operation) continue;
-    operations_[i] = operations_.back();
-    operations_.pop_back();
-    break;
-  }
+  operations_[operation.index_] = operations_.back();
+  operations_[operation.index_]->index_ = operation.index_;
+  operations_.pop_back();
   operation.state_ = Operation::State::complete;
   operation.result_ = result;
   if (operation.scratch_.size() > kScratchKept) std::vector<std::byte>().swap(operation.scratch_);

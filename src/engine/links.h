@@ -62,7 +62,8 @@ struct Channel {
   std::uint8_t transport_record = 0;  // the transport's number in the flight recorder
   bool open = false;
   bool closed = false;
-  Status why;  // when closed
+  Status why;             // when closed
+  Instant ends = kNever;  // its link is closed, and it is taken for closed then: see Engine::on_closed
 
   // Sender's side of the window.
   std::uint64_t uncredited_sent = 0;

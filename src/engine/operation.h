@@ -86,7 +86,7 @@ class Operation {
   bool on_board_ = false;
   bool published_ = false;
   std::uint32_t board_step_ = 0;
-  std::uint32_t runs_left_ = 0;
+  std::size_t index_ = 0;  // among the engine's operations
   Instant posted_{};
   Instant deadline_ = kNever;
   Nanoseconds timeout_{-1};

@@ -43,7 +43,7 @@ struct Header {
 // What a transport is able to do, and roughly how well; the planner's first estimate until it has measured.
 struct Capabilities {
   std::string_view name;               // "shm", "tcp", ...
-  std::size_t frame_bytes_max = 0;     // the largest payload of one frame
+  std::size_t frame_bytes_max = 0;     // the largest payload of one frame; at least 1 MiB
   std::size_t copied_bytes_max = 0;    // payloads up to this size are always `copied` when taken
   std::uint32_t lanes_max = 1;         // how many lanes to one peer make sense
   std::uint32_t held_frames_max = 16;  // deliveries a receiver may hold on a link without stopping its sender, of

@@ -55,5 +55,44 @@ TEST(EngineLanes, EveryAllReduceSharesALargeMessageOverLanesAndIsRight) {
   }
 }
 
+// A survivor that has told the others whom it lost may leave at once. Its lanes end in any order, and the one that
+// brings the word may end last.
+TEST(EngineLanes, TheWordOfASurvivorThatLeavesComesBeforeItsEnd) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    ClusterOptions options;
+    options.ranks = 4;
+    options.segment_bytes = 64 << 10;
+    options.network.lanes_max = 3;
+    options.network.crash_notice_min = options.network.crash_notice_max = Nanoseconds(0);
+    Cluster cluster(seed, options);
+    const std::size_t count = (3 << 20) / sizeof(std::int32_t);
+    std::vector<std::vector<std::int32_t>> data(4, std::vector<std::int32_t>(count));
+    std::vector<Operation*> operations(4, nullptr);
+    for (const bool is_first : {true, false}) {
+      for (int rank = 0; rank < 4; ++rank) {
+        if (!is_first && rank == 2) continue;
+        auto& mine = data[static_cast<std::size_t>(rank)];
+        operations[static_cast<std::size_t>(rank)] = cluster.start(rank, all_reduce_of(mine, mine, "ring"));
+      }
+      if (!is_first) continue;
+      for (const Operation* operation : operations)
+        ASSERT_TRUE(cluster.run([&] { return operation->is_complete(); }));
+    }
+    cluster.run_for(std::chrono::microseconds(50));
+    cluster.crash(2);
+    ASSERT_TRUE(cluster.run([&] { return operations[1]->is_complete() || operations[3]->is_complete(); }));
+    const int first = operations[1]->is_complete() ? 1 : 3;
+    cluster.crash(first);
+    const std::vector<int> others = first == 1 ? std::vector<int>{0, 3} : std::vector<int>{0, 1};
+    for (const int rank : others) {
+      const Operation& operation = *operations[static_cast<std::size_t>(rank)];
+      ASSERT_TRUE(cluster.run([&] { return operation.is_complete(); }));
+      EXPECT_EQ(operation.result().code(), Code::peer_lost);
+      EXPECT_EQ(operation.result().culprit(), 2) << "rank " << rank << ": " << operation.result().text();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tutti

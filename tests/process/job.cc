@@ -29,6 +29,8 @@
 #endif
 
 extern "C" __attribute__((weak)) std::size_t __sanitizer_get_current_allocated_bytes();
+// Children of a process with threads make threads of their own, which the thread sanitizer permits only so.
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 namespace tutti_test {
 
