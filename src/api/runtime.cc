@@ -184,6 +184,8 @@ void Runtime::enter() {
 void Runtime::leave() {
   --active_;
   last_active_ = monotonic_now();
+  // What this thread has set going within the process, for one that sleeps, makes no descriptor readable.
+  if (sleepers_ > 0 && !engine_->prepare_wait()) wake_sleepers();
   if (engine_->has_operations()) thread_wakes_.notify_one();
 }
 
@@ -204,6 +206,18 @@ void Runtime::wake_sleepers() {
   static_cast<void>(!write(wake_descriptor_, &one, sizeof one));
 }
 
+// A thread that wakes up needs tens of microseconds to take a lock that it was waiting for, and one that gives it up
+// only for a moment would have it again before.
+void Runtime::let_others_in(std::unique_lock<std::mutex>& lock) {
+  constexpr int kYieldsMax = 100;
+  const int wanting = wanting_.load(std::memory_order_relaxed);
+  lock.unlock();
+  sched_yield();
+  for (int i = 0; i < kYieldsMax && wanting > 0 && wanting_.load(std::memory_order_relaxed) >= wanting; ++i)
+    sched_yield();
+  take(lock);
+}
+
 bool Runtime::drive(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done, Instant until) {
   if (done()) return true;
   const Nanoseconds spin = is_crowded() ? Nanoseconds(0) : spin_;
@@ -214,9 +228,7 @@ bool Runtime::drive(std::unique_lock<std::mutex>& lock, const std::function<bool
     if (done()) return true;
     if (now >= until) return false;
     if (wanting_.load(std::memory_order_relaxed) > 0 || now - moved > spin) {
-      lock.unlock();
-      if (now - moved <= spin + yield_) sched_yield();
-      lock.lock();
+      let_others_in(lock);
       if (done()) return true;
       if (now - moved > spin + yield_) sleep(lock, until);
     } else {

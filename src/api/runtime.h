@@ -93,13 +93,17 @@ class Runtime {
   Runtime() = default;
   Status open(const Settings& settings);
   std::unique_lock<std::mutex> take_lock() {
-    std::unique_lock lock(mutex_, std::try_to_lock);
-    if (lock.owns_lock()) return lock;
+    std::unique_lock lock(mutex_, std::defer_lock);
+    take(lock);
+    return lock;
+  }
+  void take(std::unique_lock<std::mutex>& lock) {
+    if (lock.try_lock()) return;
     wanting_.fetch_add(1, std::memory_order_relaxed);
     lock.lock();
     wanting_.fetch_sub(1, std::memory_order_relaxed);
-    return lock;
   }
+  void let_others_in(std::unique_lock<std::mutex>& lock);
   static std::uint32_t current_generation();
 
   // Operations that end while this lives wake whoever sleeps for them.
@@ -147,7 +151,7 @@ class Runtime {
   bool signalled_ = false;
   int wake_descriptor_ = -1;
   std::vector<int> descriptors_;
-  std::atomic<int> wanting_{0};
+  std::atomic<int> wanting_{0};  // callers' threads that wait for the lock
 };
 
 }  // namespace tutti

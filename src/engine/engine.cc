@@ -282,7 +282,7 @@ std::size_t Engine::progress(Instant now) {
   std::erase_if(boards_active_, [](const Communicator* c) { return c->on_board_.empty(); });
   for (auto& [link, channel] : channels_) {
     if (!channel->control.empty()) wire_.flush_control(*channel);
-    if (!channel->blocked.empty()) retry_blocked(*channel, now);
+    if (!channel->blocked.empty()) retry(channel->blocked, now);
   }
   if (now >= next_timer_ || next_timer_ == kNever) check_timers(now);
   return done;

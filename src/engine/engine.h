@@ -139,7 +139,7 @@ class Engine {
   void end_channel(Channel& channel, Instant now);
   void on_fetched(Channel& channel, std::uint64_t token, Instant now);
   void on_sent(std::uint64_t cookie, Instant now);
-  void retry_blocked(Channel& channel, Instant now);
+  void retry(std::deque<StepReference>& waiting, Instant now);
   void lose_peer(Peer& peer, const Status& why, Instant now);
   Status lost(const Operation& operation, const Peer& peer, Rank rank) const;
   Rank needs_peer(const Operation& operation, const Peer& peer, Rank only = -1) const;

@@ -66,15 +66,7 @@ void Engine::dispatch(Channel& channel, const Frame& frame, Arrival* arrival, In
     if (returned > channel.uncredited_returned && returned <= channel.uncredited_sent)
       channel.uncredited_returned = returned;
     drop(arrival);
-    const std::vector<StepReference> waiters = std::move(channel.window_waiters);
-    channel.window_waiters.clear();
-    for (const StepReference& waiter : waiters) {
-      if (!waiter.run->is_current(waiter)) continue;
-      Operation* const operation = waiter.run->owner();
-      waiter.run->retry(wire_, waiter.step, now);
-      settle(*operation, now);
-    }
-    return;
+    return retry(channel.window_waiters, now);
   }
   const CommunicatorKey key{frame.communicator, frame.target};
   if (const auto found = communicators_.find(key); found != communicators_.end()) {

@@ -120,14 +120,18 @@ void Engine::on_sent(std::uint64_t cookie, Instant now) {
   settle(*operation, now);
 }
 
-void Engine::retry_blocked(Channel& channel, Instant now) {
-  const std::vector<StepReference> blocked = std::move(channel.blocked);
-  channel.blocked.clear();
-  for (const StepReference& reference : blocked) {
+// Sends that wait, in turn, until one has to wait again: thousands may, and what has no room for one has none for the
+// next. (One that fits where its forerunner does not may be held up by it only until its receiver grants a credit.)
+void Engine::retry(std::deque<StepReference>& waiting, Instant now) {
+  for (std::size_t left = waiting.size(); left > 0; --left) {
+    const StepReference reference = waiting.front();
+    waiting.pop_front();
     if (!reference.run->is_current(reference)) continue;
+    const std::size_t others = waiting.size();
     Operation* const operation = reference.run->owner();
     reference.run->retry(wire_, reference.step, now);
     settle(*operation, now);
+    if (waiting.size() > others) return;
   }
 }
 

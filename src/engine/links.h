@@ -76,8 +76,8 @@ struct Channel {
   std::uint32_t held_frames = 0;
   std::uint32_t frames_for_nobody = 0;  // kept for communicators that are not made here yet
 
-  std::vector<StepReference> blocked;         // sends that met `again`
-  std::vector<StepReference> window_waiters;  // sends that wait for the window
+  std::deque<StepReference> blocked;         // sends that met `again`
+  std::deque<StepReference> window_waiters;  // sends that wait for the window
   struct Queued {
     Header header;
     std::vector<std::byte> payload;

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <mutex>
 
 #include <algorithm>
 #include <csignal>
@@ -20,6 +19,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <new>
 #include <sstream>
 #include <thread>
@@ -29,8 +29,6 @@
 #endif
 
 extern "C" __attribute__((weak)) std::size_t __sanitizer_get_current_allocated_bytes();
-// Children of a process with threads make threads of their own, which the thread sanitizer permits only so.
-extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 namespace tutti_test {
 
