@@ -1,5 +1,6 @@
 #include "src/api/invitation.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "src/base/format.h"
@@ -11,15 +12,14 @@ constexpr std::size_t kFixedBytes = 8 + 8 + 2;
 }  // namespace
 
 std::vector<std::byte> Invitation::encode() const {
-  std::vector<std::byte> out(kFixedBytes);
+  const auto length = static_cast<std::uint16_t>(plan_settings.size());
+  const std::vector<std::byte> reach = address.encode();
+  std::vector<std::byte> out(kFixedBytes + length + reach.size());
   std::memcpy(out.data(), &nonce, 8);
   std::memcpy(out.data() + 8, &board_offset, 8);
-  const auto length = static_cast<std::uint16_t>(plan_settings.size());
   std::memcpy(out.data() + 16, &length, 2);
-  const auto* text = reinterpret_cast<const std::byte*>(plan_settings.data());
-  out.insert(out.end(), text, text + length);
-  const std::vector<std::byte> reach = address.encode();
-  out.insert(out.end(), reach.begin(), reach.end());
+  std::memcpy(out.data() + kFixedBytes, plan_settings.data(), length);
+  std::copy(reach.begin(), reach.end(), out.begin() + static_cast<std::ptrdiff_t>(kFixedBytes) + length);
   return out;
 }
 
