@@ -17,6 +17,7 @@
 #include "perf/tutti-perf/plot.h"
 #include "perf/tutti-perf/report.h"
 #include "perf/tutti-perf/session.h"
+#include "perf/tutti-perf/trace.h"
 
 namespace tutti_perf {
 namespace {
@@ -55,6 +56,11 @@ class Run {
       if (Error error = run_kind(kind)) return error;
     }
     show(summary(rows_));
+    if (!options_.trace.empty()) {
+      std::string waits;
+      if (Error error = write_trace(session_, options_.trace, waits)) return error;
+      show(waits);
+    }
     return session_.finalize();
   }
 

@@ -86,6 +86,9 @@ void declare(CLI::App& app, Raw& raw, Options& options) {
                  "Write the results as JSON to this file; - is standard output, instead of the table");
   app.add_option("--plot", options.plot,
                  "Draw bandwidth and time over size into this file (.svg, .png or .pdf; by tutti-plot)");
+  app.add_option("--trace", options.trace,
+                 "Write where the last operations of every rank spent their time into this file, for "
+                 "ui.perfetto.dev or chrome://tracing");
   app.add_option("--launch", options.launch,
                  "Start so many ranks on this host. Otherwise rank and size come from the "
                  "environment (mpirun, srun, torchrun, TUTTI_RANK)")

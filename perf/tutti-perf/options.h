@@ -33,6 +33,7 @@ struct Options {
   bool own_memory = true;  // tutti_mem_alloc; otherwise malloc
   std::string json;        // a file, "-" is standard output
   std::string plot;        // a file ending in .svg, .png or .pdf
+  std::string trace;       // a file for chrome://tracing and ui.perfetto.dev
   int launch = 0;          // local ranks to start; 0: rank and size come from the environment
 };
 

@@ -67,6 +67,28 @@ TEST(PerfTool, ChecksEveryTypeAndReduction) {
   expect_text(ended, "premultiplied_sum");
 }
 
+TEST(PerfTool, WritesATraceOfEveryRankAndSaysWhoWaitedForWhom) {
+  const std::string path = std::filesystem::temp_directory_path() / ("tutti-trace-" + std::to_string(getpid()));
+  const Ended ended = run(kPerf + " all_reduce --launch 3 -b 1M -e 1M -n 2 -w 1 --trace " + path);
+  EXPECT_EQ(ended.exit_status, 0) << ended.output;
+  for (const char* const rank :
+       {"# rank 0: all_reduce 1 MiB", "# rank 1: all_reduce 1 MiB", "# rank 2: all_reduce 1 MiB"})
+    expect_text(ended, rank);
+  std::ifstream in(path);
+  const nlohmann::json trace = nlohmann::json::parse(in, nullptr, false);
+  ASSERT_TRUE(trace.is_object() && trace["traceEvents"].is_array());
+  std::array<int, 3> operations{};
+  for (const auto& event : trace["traceEvents"]) {
+    if (event["ph"] == "X" && event["name"] == "all_reduce 1 MiB") ++operations[event["pid"].get<std::size_t>()];
+  }
+  EXPECT_GE(operations[0], 3);
+  EXPECT_EQ(operations[0], operations[1]);
+  EXPECT_EQ(operations[0], operations[2]);
+  std::filesystem::remove(path);
+  expect_text(run("TUTTI_RECORDER=off " + kPerf + " all_reduce --launch 2 -b 8 -e 8 -n 1 --trace " + path),
+              "--trace needs the flight recorder's file");
+}
+
 TEST(PerfTool, WritesJson) {
   const Ended ended = run(kPerf + " all_gather --launch 2 -b 1k -e 4k -n 2 -w 1 --latency --json -");
   ASSERT_EQ(ended.exit_status, 0) << ended.output;
