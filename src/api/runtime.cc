@@ -185,7 +185,7 @@ void Runtime::leave() {
   --active_;
   last_active_ = monotonic_now();
   // What this thread has set going within the process, for one that sleeps, makes no descriptor readable.
-  if (sleepers_ > 0 && !engine_->prepare_wait()) wake_sleepers();
+  if (sleepers_ > 0 && engine_->has_own_events()) wake_sleepers();
   if (engine_->has_operations()) thread_wakes_.notify_one();
 }
 

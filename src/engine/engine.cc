@@ -36,7 +36,10 @@ Engine::Engine(EngineOptions options, std::vector<std::unique_ptr<Transport>> tr
     const Capabilities& capabilities = transport->capabilities();
     const auto bytes = transport->address();
     address_.reaches.push_back({std::string(capabilities.name), {bytes.begin(), bytes.end()}});
-    if (capabilities.name == "self") continue;
+    if (capabilities.name == "self") {
+      self_transport_ = transport.get();
+      continue;
+    }
     if (first && capabilities.has_segment) segment_transport_ = transport.get();
     if (!capabilities.has_segment) address_.lanes = capabilities.lanes_max;
     first = false;

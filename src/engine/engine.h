@@ -99,6 +99,9 @@ class Engine {
   bool is_drained();
   Instant next_timer() const { return next_timer_; }
 
+  // Ranks of this process have something for each other that no descriptor tells of.
+  bool has_own_events() const { return self_transport_ != nullptr && !self_transport_->prepare_wait(); }
+
   // Sleeping: as Transport says, for all transports.
   void wait_descriptors(std::vector<int>& out) const;
   bool prepare_wait();
@@ -197,6 +200,7 @@ class Engine {
   EngineOptions options_;
   std::vector<std::unique_ptr<Transport>> transports_;
   Transport* segment_transport_ = nullptr;
+  Transport* self_transport_ = nullptr;
   Recorder& recorder_;
   ProcessAddress address_;
   Wire wire_;
