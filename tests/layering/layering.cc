@@ -52,6 +52,8 @@ const std::vector<Layer>& layers() {
       {"bindings", {"include"}},
       {"examples", {"include"}},
       {"perf/tutti-perf", {"include"}},
+      {"perf/limits", {}},
+      {"perf/peers", {"include"}},
       // Tools that work without a cluster, and measurements of one folder at a time.
       {"perf/tutti-recorder", {"src/diagnosis", "src/base"}},
       {"perf/benchmarks",
