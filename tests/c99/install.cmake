@@ -1,10 +1,12 @@
 # Installs the library into a directory of its own, builds a consumer by find_package and one by pkg-config, and runs
-# both. cmake -DBUILD=... -DSOURCE=consumer -DWORK=... -DC=cc -DCXX=c++ [-DPKG_CONFIG=...] -P install.cmake
+# both. cmake -DBUILD=... -DSOURCE=consumer -DWORK=... -DC=cc -DCXX=c++ -DGENERATOR=Ninja
+# -DMAKE_PROGRAM=ninja [-DPKG_CONFIG=...] -P install.cmake
 file(REMOVE_RECURSE ${WORK})
 set(prefix ${WORK}/prefix)
 execute_process(COMMAND ${CMAKE_COMMAND} --install ${BUILD} --component tutti --prefix ${prefix} OUTPUT_QUIET
                 COMMAND_ERROR_IS_FATAL ANY)
-execute_process(COMMAND ${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/build -DCMAKE_PREFIX_PATH=${prefix}
+execute_process(COMMAND ${CMAKE_COMMAND} -G ${GENERATOR} -DCMAKE_MAKE_PROGRAM=${MAKE_PROGRAM}
+                        -S ${SOURCE} -B ${WORK}/build -DCMAKE_PREFIX_PATH=${prefix}
                         -DCMAKE_C_COMPILER=${C} -DCMAKE_CXX_COMPILER=${CXX} OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND ${CMAKE_COMMAND} --build ${WORK}/build OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND ${WORK}/build/consumer OUTPUT_VARIABLE said COMMAND_ERROR_IS_FATAL ANY)

@@ -51,11 +51,10 @@ const std::vector<Layer>& layers() {
         "src/diagnosis", "src/memory", "src/base", "transports/self", "transports/shm", "transports/tcp"}},
       {"bindings", {"include"}},
       {"examples", {"include"}},
-      {"perf/tutti-perf", {"include"}},
       {"perf/limits", {}},
-      {"perf/peers", {"include"}},
       // Tools that work without a cluster, and measurements of one folder at a time.
       {"perf/tutti-recorder", {"src/diagnosis", "src/base"}},
+      {"perf/tutti-perf", {"include", "src/diagnosis", "src/base"}},  // src: --trace reads flight recorders
       {"perf/benchmarks",
        {"include", "src/base", "src/memory", "src/schedule", "src/transport", "src/diagnosis", "algorithms",
         "src/planning", "src/engine", "transports/self", "transports/shm", "transports/tcp", "transports/sim"}},

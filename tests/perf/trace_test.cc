@@ -1,3 +1,4 @@
+// --trace: the rows, slices and arrows that come out of flight recorders, and whom it says was waited for.
 #include "perf/tutti-perf/trace.h"
 
 #include <gtest/gtest.h>
