@@ -1,0 +1,1 @@
+"""Tutti beside its peers: what perf/peers/run is made of."""
