@@ -52,6 +52,7 @@ const std::vector<Layer>& layers() {
       {"bindings", {"include"}},
       {"examples", {"include"}},
       {"perf/limits", {}},
+      {"perf/peers", {"include"}},
       // Tools that work without a cluster, and measurements of one folder at a time.
       {"perf/tutti-recorder", {"src/diagnosis", "src/base"}},
       {"perf/tutti-perf", {"include", "src/diagnosis", "src/base"}},  // src: --trace reads flight recorders
