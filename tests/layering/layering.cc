@@ -51,6 +51,7 @@ const std::vector<Layer>& layers() {
         "src/diagnosis", "src/memory", "src/base", "transports/self", "transports/shm", "transports/tcp"}},
       {"bindings", {"include"}},
       {"examples", {"include"}},
+      {"perf/lab", {}},
       {"perf/limits", {}},
       {"perf/peers", {"include"}},
       // Tools that work without a cluster, and measurements of one folder at a time.

@@ -1,0 +1,56 @@
+"""What happens at a time: "2s link a-b down", "3.5s rank 1 kill". One grammar for the file and the command line."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tutti_lab import quantities
+from tutti_lab.errors import BadInput
+
+RANK_ACTIONS = ("kill", "terminate", "stop", "continue")
+_LINK_VALUES = {"rate": (quantities.rate_bits, quantities.show_rate),
+                "delay": (quantities.delay_ns, quantities.show_time),
+                "loss": (quantities.loss_share, quantities.show_loss)}
+EXPECTED = ('"TIME link NAME up|down|rate RATE|delay DELAY|loss LOSS" or "TIME rank NUMBER kill|terminate|stop|continue", '
+            'such as "2s link a-b down"')
+
+
+@dataclass(frozen=True)
+class Event:
+    at_ns: int
+    kind: str  # "link" or "rank"
+    target: Any  # the link's name, or the rank's number
+    action: str
+    value: Any  # of rate, delay and loss; else None
+
+    def __str__(self):
+        value = "" if self.value is None else " " + _LINK_VALUES[self.action][1](self.value)
+        return f"{self.kind} {self.target} {self.action}{value}"
+
+
+def parse_event(text, where):
+    """The event, or BadInput that begins with `where`."""
+    def wrong(expected):
+        return BadInput(f"{where}: '{text}': expected {expected}")
+
+    words = text.split()
+    if len(words) < 4:
+        raise wrong(EXPECTED)
+    try:
+        at_ns = quantities.time_ns(words[0])
+    except ValueError as error:
+        raise wrong(f"{error}, where it says '{words[0]}'") from None
+    kind, target, action, rest = words[1], words[2], words[3], words[4:]
+    if kind == "rank":
+        if not target.isdecimal() or action not in RANK_ACTIONS or rest:
+            raise wrong("rank NUMBER " + "|".join(RANK_ACTIONS))
+        return Event(at_ns, kind, int(target), action, None)
+    if kind != "link":
+        raise wrong(f"link or rank, where it says '{kind}'")
+    if action in ("up", "down") and not rest:
+        return Event(at_ns, kind, target, action, None)
+    if action not in _LINK_VALUES or len(rest) != 1:
+        raise wrong("link NAME up|down|rate RATE|delay DELAY|loss LOSS")
+    try:
+        return Event(at_ns, kind, target, action, _LINK_VALUES[action][0](rest[0]))
+    except ValueError as error:
+        raise wrong(f"{error}, where it says '{rest[0]}'") from None
