@@ -142,10 +142,31 @@ def table(figures, bounds, options, combinations):
             cells = ["CPU s/GB, largest"] + [number(figures.median_cpu(transport, ranks, peer, collective, options.sizes[-1]))
                                              for peer in options.peers]
             lines.append("".join(f"{one:>20}" for one in cells))
+    lines += _where_behind(figures, options, combinations)
     lines += _about_starts(figures)
     for heading, texts in (("Note", figures.notes), ("Not measured, or not to the end", figures.troubles)):
         lines += [f"{heading}: {peer}, {ranks} ranks, {transport}: {why}" for (transport, ranks, peer), why in texts.items()]
     return "\n".join([*lines, f"wrong elements: {figures.wrong():.0f}"]) + "\n"
+
+
+def _where_behind(figures, options, combinations):
+    """Each cell in which a peer is faster."""
+    ahead, behind = 0, []
+    for transport, ranks in combinations:
+        for collective in options.collectives:
+            for size in options.sizes:
+                best = figures.best_peer(transport, ranks, options.peers, collective, size)
+                ours = figures.median_us(transport, ranks, "tutti", collective, size)
+                if not best or not ours:
+                    continue
+                if ours <= best[1]:
+                    ahead += 1
+                else:
+                    behind.append(f"  {collective}, {ranks} ranks, {transport}, {bytes_text(size)}: {ours / best[1]:.2f} of "
+                                  f"{best[0]}'s time")
+    cells = ahead + len(behind)
+    return ["", f"Tutti is ahead of every peer in {ahead} of {cells} cells" + (", and behind in:" if behind else ""), *behind] \
+        if cells else []
 
 
 def _about_starts(figures):

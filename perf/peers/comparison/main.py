@@ -161,11 +161,11 @@ def main(arguments):
     try:
         return compare(options)
     except Trouble as error:
-        print(f"run: {error}", file=sys.stderr)
+        print(f"perf/peers/run: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"run: {error}", file=sys.stderr)
+        print(f"perf/peers/run: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("run: interrupted; everything that it started has been ended, and the figures until then are kept",
+        print("perf/peers/run: interrupted; everything that it started has been ended, and the figures until then are kept",
               file=sys.stderr)
         return 130
     return 1

@@ -74,7 +74,7 @@ def _seconds(text):
 
 def parse(arguments):
     parser = argparse.ArgumentParser(
-        prog="run", description="Measures Tutti and its peers in turns, with the same loop and buffers, against the "
+        prog="perf/peers/run", description="Measures Tutti and its peers in turns, with the same loop and buffers, against the "
                                 "machine's limits in the same run.")
     parser.add_argument("--peers", type=_names(PEERS), default=["tutti", "openmpi", "mpich", "gloo"], metavar="NAMES",
                         help=", ".join(PEERS) + "; default: the libraries, each with one setting")
