@@ -64,6 +64,10 @@ class Ranks(Cluster):
         _, messages = self.run_on(labs.TWO_HOSTS, ["sleep", "1000"], "--time-limit", "200ms", status=124)
         self.assertIn("ranks 0, 1 still run and are ended", messages)
 
+    def test_names_in_braces_are_filled_in_but_not_those_of_the_shell(self):
+        output, _ = self.run_on(labs.TWO_HOSTS, ["sh", "-c", "host=mine; echo {host} ${host} {other}"])
+        self.assertIn("[h2 1] h2 mine {other}\n", output)
+
     def test_events_kill_stop_and_continue(self):
         script = "if [ {rank} = 1 ]; then sleep 1000; fi"
         _, messages = self.run_on(labs.TWO_HOSTS, ["sh", "-c", script], "--event", "100ms rank 1 stop",
@@ -233,8 +237,8 @@ class Tutti(Cluster):
     def test_ranks_meet_and_agree(self):
         os.environ.pop("TUTTI_TRANSPORTS", None)
         perf = os.environ["LAB_TUTTI_PERF"]
-        output, _ = self.run_on(link("rate: 1gbit"), [perf, "all_reduce", "-b", "4K", "-e", "256K", "-f", "8", "-n", "2"],
-                                "--ranks-per-host", "2")
+        command = [perf, "all_reduce", "-b", "4K", "-e", "256K", "-f", "8", "-n", "2"]
+        output, _ = self.run_on(link("rate: 1gbit"), command, "--ranks-per-host", "2")
         self.assertIn("4 ranks", output)
         self.assertIn("wrong elements: 0", output)
 

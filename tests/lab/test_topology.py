@@ -1,5 +1,6 @@
 """The topology file and the events: what is refused and how it is said; addresses and routes. Nothing is started."""
 
+import subprocess
 import unittest
 
 import labs
@@ -86,6 +87,25 @@ class WrongTopologies(unittest.TestCase):
         self.assertEqual(done.stderr, "lab: --event: 'rank 2 kill': there are 2 ranks, from 0 to 1\n")
 
 
+class WrongCommandLines(unittest.TestCase):
+    def test_each_is_refused_with_what_would_have_been_right(self):
+        file = str(labs.TOPOLOGIES / "two_hosts_1g.yaml")
+        for arguments, expected in [
+            (["run", file], "there is no command; it stands at the end, after --"),
+            (["run", file, "ls", "-l"], "there is no command; it stands at the end, after --"),
+            (["run", file, "ls", "--", "ls"], "'ls' is no argument of run; what is to run on the hosts stands after --"),
+            (["run", file, "--", "no-such-program"], "command 'no-such-program' is in no folder of PATH"),
+            (["run", file, "--event", "1 link h1-h2 down", "--", "ls"], "expected a time from 0s, in us, ms or s"),
+            (["run", file, "--ranks-per-host", "0", "--", "ls"], "'0' is not a number of ranks from 1 to 1024"),
+            (["shell", file, "h3"], "there is no host 'h3'; there are h1, h2"),
+        ]:
+            with self.subTest(arguments=arguments):
+                done = subprocess.run(labs.lab_command(*arguments), capture_output=True, text=True, check=False)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertIn(expected, done.stderr)
+                self.assertEqual(done.stdout, "")
+
+
 class Topologies(unittest.TestCase):
     def test_those_that_come_with_the_lab_are_right(self):
         from tutti_lab import topology
@@ -97,7 +117,8 @@ class Topologies(unittest.TestCase):
                 self.assertIn("host h1", Plan(topology.load(str(path))).text())
 
     def test_values_have_their_units(self):
-        link = load(links("{between: [a, b], rate: 2.5gbit, delay: 100us, loss: 0.5%, queue: 1MiB, mtu: 9000}")).links[0]
+        values = "rate: 2.5gbit, delay: 100us, loss: 0.5%, queue: 1MiB, mtu: 9000"
+        link = load(links("{between: [a, b], " + values + "}")).links[0]
         self.assertEqual((link.rate, link.delay, link.loss, link.queue, link.mtu),
                          (2_500_000_000, 100_000, 0.005, 2**20, 9000))
 

@@ -10,8 +10,8 @@ RANK_ACTIONS = ("kill", "terminate", "stop", "continue")
 _LINK_VALUES = {"rate": (quantities.rate_bits, quantities.show_rate),
                 "delay": (quantities.delay_ns, quantities.show_time),
                 "loss": (quantities.loss_share, quantities.show_loss)}
-EXPECTED = ('"TIME link NAME up|down|rate RATE|delay DELAY|loss LOSS" or "TIME rank NUMBER kill|terminate|stop|continue", '
-            'such as "2s link a-b down"')
+EXPECTED = ('"TIME link NAME up|down|rate RATE|delay DELAY|loss LOSS" or '
+            '"TIME rank NUMBER kill|terminate|stop|continue", such as "2s link a-b down"')
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from tutti_lab import quantities
 from tutti_lab.relay import die_with_parent
 
 STORE_PORT = 20200  # any would do: nothing else lives in the namespace
@@ -159,14 +160,15 @@ class Run:
         if rank.is_expected_to_end:
             say(f"rank {rank.number} on {rank.host} {how}, as the event wanted")
             return
-        say(f"rank {rank.number} on {rank.host} {how}; the others have {_GRACE_NS // _SECOND} s to end")
+        grace = f"; the others have {_GRACE_NS // _SECOND} s to end" if self.status == 0 else ""
+        say(f"rank {rank.number} on {rank.host} {how}{grace}")
         if self.status == 0:
             self.status = 128 - status if status < 0 else status
             limit = time.monotonic_ns() + _GRACE_NS
             self.deadline_ns = limit if self.deadline_ns is None else min(limit, self.deadline_ns)
 
     def _apply(self, event):
-        say(f"event: {event}")
+        say(f"event at {quantities.show_time(event.at_ns)}: {event}")
         if event.kind == "link":
             self.cluster.apply(event)
             return
