@@ -58,11 +58,13 @@ def _end(processes):
     while time.monotonic() < deadline and any(process.poll() is None for process in processes):
         time.sleep(_PAUSE_S)
     for process in processes:
-        for member in _members(process.pid):
-            try:
-                os.kill(member, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        while left := _members(process.pid):  # the killed take a moment to go, and are to be gone before the next job
+            for member in left:
+                try:
+                    os.kill(member, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(_PAUSE_S)
         process.wait()
 
 
