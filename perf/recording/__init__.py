@@ -1,0 +1,1 @@
+"""A record of Tutti's speed: what perf/record is made of."""
