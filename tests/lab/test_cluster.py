@@ -182,7 +182,7 @@ class ClearingUp(Cluster):
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
         def stop():
-            lab.kill()
+            lab.terminate()  # it then removes what it made
             lab.wait()
             lab.stdout.close()
             lab.stderr.close()
