@@ -121,8 +121,7 @@ Status Runtime::open(const Settings& settings) {
   log_ = Log(settings.log, [sink = *log](LogLevel level, std::string_view area, std::string_view text) {
     if (!give_to_log_hook(level, area, text)) sink.write(level, area, "{}", text);
   });
-  spin_ = settings.spin;
-  yield_ = settings.yield;
+  patience_ = Patience(settings.spin, settings.yield);
   EngineOptions options;
   Result<ProcessId> id = new_process_id();
   if (!id) return id.status();
@@ -212,28 +211,40 @@ void Runtime::let_others_in(std::unique_lock<std::mutex>& lock) {
   constexpr int kYieldsMax = 100;
   const int wanting = wanting_.load(std::memory_order_relaxed);
   lock.unlock();
+  const Instant before = monotonic_now();
   sched_yield();
+  const Instant after = monotonic_now();
   for (int i = 0; i < kYieldsMax && wanting > 0 && wanting_.load(std::memory_order_relaxed) >= wanting; ++i)
     sched_yield();
   take(lock);
+  if (wanting == 0) patience_.yielded(after - before, after);
 }
 
 bool Runtime::drive(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done, Instant until) {
   if (done()) return true;
-  const Nanoseconds spin = is_crowded() ? Nanoseconds(0) : spin_;
   Instant now = monotonic_now();
   Instant moved = now;
   while (true) {
-    if (turn(now) > 0) moved = now;
+    if (turn(now) > 0) {
+      patience_.arrived(now - moved);
+      moved = now;
+    }
     if (done()) return true;
     if (now >= until) return false;
-    if (wanting_.load(std::memory_order_relaxed) > 0 || now - moved > spin) {
-      let_others_in(lock);
-      if (done()) return true;
-      if (now - moved > spin + yield_) sleep(lock, until);
-    } else {
-      pause_core();
+    Patience::Next next = patience_.next(now - moved, is_crowded(), now);
+    if (next == Patience::Next::spin && wanting_.load(std::memory_order_relaxed) > 0) next = Patience::Next::yield;
+    switch (next) {
+      case Patience::Next::spin:
+        pause_core();
+        break;
+      case Patience::Next::yield:
+        let_others_in(lock);
+        break;
+      case Patience::Next::sleep:
+        sleep(lock, until);
+        break;
     }
+    if (next != Patience::Next::spin && done()) return true;
     now = monotonic_now();
   }
 }

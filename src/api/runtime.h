@@ -2,7 +2,8 @@
 // nobody waits, and how waiting is done. Made with the first communicator, ended with the last.
 //
 // Who makes progress. A thread that waits for something drives the engine itself: it spins for a moment, then yields
-// its core between turns, then sleeps on the transports' descriptors; the lock is held during a turn only. When
+// its core between turns, then sleeps on the transports' descriptors, each for as long as it has paid before
+// (patience.h); the lock is held during a turn only. When
 // nobody waits, the progress thread does the same, but sleeps at once. While callers come and go quickly it stays out
 // of their way (kGrace), so that a blocking call costs no hand-over between threads.
 //
@@ -19,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "src/api/patience.h"
 #include "src/base/log.h"
 #include "src/base/settings.h"
 #include "src/diagnosis/recorder.h"
@@ -103,6 +105,7 @@ class Runtime {
     lock.lock();
     wanting_.fetch_sub(1, std::memory_order_relaxed);
   }
+  // Gives up the lock and the core, at least for a moment.
   void let_others_in(std::unique_lock<std::mutex>& lock);
   static std::uint32_t current_generation();
 
@@ -136,8 +139,7 @@ class Runtime {
   Log log_;
   std::unique_ptr<Recorder> recorder_;
   std::unique_ptr<Engine> engine_;
-  Nanoseconds spin_{0};
-  Nanoseconds yield_{0};
+  Patience patience_{Nanoseconds(0), Nanoseconds(0)};
   std::atomic<bool> crowded_{false};
 
   std::mutex mutex_;
