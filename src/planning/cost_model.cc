@@ -13,6 +13,8 @@ constexpr double kCacheBytes = 2 << 20;    // moved bytes per host at which half
 constexpr double kBoardRoundNs = 250;      // publish, and see what another core has published
 constexpr double kBoardCrowdedRoundNs = 5'000;
 constexpr double kBoardMemberNs = 60;  // look at one more member's cell
+constexpr double kFillPasses = 1.5;    // one rank reads a segment, then another what came of it, which is in a cache
+constexpr double kStreamedBytes = 128 << 10;  // as the planner cuts messages in memory
 constexpr Rank kRanksLookedAt = 16;
 
 // A share grows up to here, so that it stays one: nine of whatever it counts.
@@ -149,10 +151,15 @@ Cost estimate(const Demand& demand, std::uint64_t block_bytes, const Shape& shap
   const double link_ns = in_memory ? demand.busiest_received * bytes * longer / rate
                                    : busiest.sent.value() * bytes * longer / (rate * lanes);
   const double host_ns = moved * longer / host_rate;
+  // What is sent on has to come first: a chain of rounds starts to stream when its first segment is through all of
+  // it. Ranks that share a core fill such gaps with each other's work.
+  const double message = busiest.messages == 0 ? 0 : busiest.sent.value() * bytes / busiest.messages;
+  const double fill_ns =
+      !in_memory || crowded || rounds < 2 ? 0 : (rounds - 1) * kFillPasses * std::min(message, kStreamedBytes) / rate;
   const double copies_ns = demand.copied * bytes / hosts / cores / kCopiedBytesPerNs;
   const double reduce_ns =
       std::max(demand.busiest_reduced, demand.reduced / hosts / cores) * bytes / kReducedBytesPerNs;
-  return total_of({{rounds_ns, "latency"},
+  return total_of({{rounds_ns + fill_ns, "latency"},
                    {messages_ns, "messages"},
                    {std::max(link_ns, host_ns), link_ns >= host_ns ? "bandwidth" : "memory bandwidth"},
                    {copies_ns, "copies"},

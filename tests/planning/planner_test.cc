@@ -58,7 +58,10 @@ TEST(Planner, ChoosesWhatWasMeasuredToBeBest) {
   const Choice choices[] = {
       // Two ranks with a core each: one round for small ones, half the reductions for large ones.
       {one_host(2), Collective::all_reduce, 16 * kKiB, "recursive_doubling"},
+      {one_host(2), Collective::all_reduce, 256 * kKiB, "recursive_doubling"},
       {one_host(2), Collective::all_reduce, 16 * kMiB, "ring"},
+      {one_host(2), Collective::reduce, 256 * kKiB, "binomial_tree"},
+      {one_host(2), Collective::reduce, 2 * kMiB, "ring"},
       // More ranks than cores: what needs few messages and rounds.
       {one_host(4, 2), Collective::all_reduce, 64 * kKiB, "star"},
       {one_host(4, 2), Collective::all_reduce, 16 * kMiB, "two_shot"},
