@@ -32,6 +32,7 @@ struct EngineOptions {
   HostId host;
   std::uint32_t pid = 0;
   std::uint32_t cores = 1;
+  std::uint64_t cache_bytes = 128 << 20;  // what the last level of this host's caches keeps
   std::string host_name;
   Nanoseconds connect_timeout = std::chrono::seconds(60);
   std::span<const Algorithm> algorithms;

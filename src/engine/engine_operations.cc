@@ -166,6 +166,12 @@ Result<std::shared_ptr<const CompiledPlan>> Engine::make_plan(Communicator& comm
   }
   compiled->algorithm = ShortName(compiled->plan.lanes[0].algorithm->name);
   compiled->input_bytes = total(extents.input, layout.input_blocks) * options.element_bytes;
+  const Shape& shape = communicator.planner_->shape();
+  if (shape.shared_memory && shape.hosts == 1) {  // what came by a network waits in the cache to be sent on
+    const std::uint64_t output_bytes = total(extents.output, layout.output_blocks) * options.element_bytes;
+    compiled->streaming =
+        (compiled->input_bytes + output_bytes) * static_cast<std::uint64_t>(shape.ranks) > options_.cache_bytes;
+  }
   const bool blocked_input = query.what == Collective::all_to_all || query.what == Collective::reduce_scatter ||
                              query.what == Collective::scatter;
   compiled->board_offset = blocked_input ? static_cast<std::uint64_t>(communicator.rank_) * query.block_bytes : 0;
@@ -310,6 +316,7 @@ void Engine::prepare_job(Operation& operation, const OperationRequest& request) 
                            });
     }
   }
+  job.reduction.streaming = plan.streaming;
   job.bases[static_cast<int>(Buffer::input)] = const_cast<std::byte*>(input);  // no step writes to the input
   job.bases[static_cast<int>(Buffer::output)] = output;
   job.recorder = &recorder_;

@@ -45,6 +45,7 @@ struct CompiledPlan {
   std::uint64_t input_bytes = 0;   // of all blocks
   std::uint64_t board_offset = 0;  // where in another's published input this rank's part begins
   bool sends = false;              // some step sends
+  bool streaming = false;          // all ranks' buffers together exceed the cache: results are written past it
   ShortName algorithm;
 };
 
