@@ -59,6 +59,7 @@ void Cluster::add_process(int number) {
   engine.pid = 100 + static_cast<std::uint32_t>(number);
   engine.host_name = options_.one_host ? "host" : "host" + std::to_string(number);
   engine.cores = 2;
+  if (number % 2 == 0) engine.cache_bytes = 0;  // writes past its caches, whatever the size
   engine.algorithms = all_algorithms();
   engine.log =
       Log(LogLevel::warn, [this](LogLevel, std::string_view, std::string_view text) { log_.emplace_back(text); });
