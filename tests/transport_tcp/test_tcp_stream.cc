@@ -1,6 +1,9 @@
 // Sender and Receiver over a pair of sockets with buffers so small that every frame is cut in many pieces, and a
 // Receiver fed with bytes that no Sender sends.
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -229,6 +232,49 @@ TEST_F(TcpStream, ATooLongFrameIsAFaultThatNamesTheLength) {
   EXPECT_FALSE(receiver_.next(event));
   EXPECT_NE(receiver_.fault().text().find("3000000000 bytes"), std::string::npos) << receiver_.fault().text();
   EXPECT_NE(receiver_.fault().text().find("1048576 bytes"), std::string::npos) << receiver_.fault().text();
+}
+
+// Connects near_ and far_ by the loopback: what is sent on one is in the other's buffer when send returns.
+void connect_by_loopback(Descriptor& near, Descriptor& far) {
+  const Descriptor listener(socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+  ASSERT_EQ(listen(listener.get(), 1), 0);
+  near = Descriptor(socket(AF_INET, SOCK_STREAM, 0));
+  ASSERT_EQ(connect(near.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  far = Descriptor(accept(listener.get(), nullptr, nullptr));
+  const int on = 1;
+  setsockopt(near.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+TEST_F(TcpStream, APayloadThatDripsInWakesItsReaderSeldomAndArrivesToTheLastByte) {
+  connect_by_loopback(near_, far_);
+  constexpr std::size_t kPiece = 1000;
+  for (const std::size_t bytes : {std::size_t{300'001}, std::size_t{64'000}, std::size_t{1'000'000}}) {
+    sizes_.push_back(bytes);
+    const std::vector<std::byte> payload = payload_of(whole_, bytes);
+    std::vector<std::byte> stream(kFrameHeaderBytes);
+    Header header;
+    header.words[0] = whole_;
+    encode_frame(stream.data(), header, static_cast<std::uint32_t>(bytes), whole_);
+    stream.insert(stream.end(), payload.begin(), payload.end());
+    const std::uint64_t before = whole_;
+    std::size_t wakes = 0;
+    for (std::size_t at = 0; at < stream.size(); at += kPiece) {
+      const std::size_t piece = std::min(kPiece, stream.size() - at);
+      ASSERT_EQ(send(near_.get(), stream.data() + at, piece, 0), static_cast<ssize_t>(piece));
+      pollfd watched{far_.get(), POLLIN, 0};
+      if (poll(&watched, 1, 0) == 0) continue;
+      ++wakes;
+      receive_some();
+    }
+    EXPECT_EQ(whole_, before + 1) << bytes << " bytes";
+    EXPECT_LT(wakes, 6 + bytes / 16'000) << bytes << " bytes";
+  }
 }
 
 }  // namespace

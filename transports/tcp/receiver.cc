@@ -15,6 +15,9 @@ namespace {
 constexpr std::size_t kBufferBytes = 128u << 10;
 constexpr std::size_t kWholeBytesMax = 16u << 10;  // a payload up to this waits until it is whole in the buffer
 constexpr std::size_t kLookaheadBytes = 4u << 10;  // behind a large payload: the next header and small frames
+constexpr std::size_t kLowWaterBytes = 32u << 10;
+constexpr std::size_t kSipBytes = 16u << 10;
+constexpr unsigned kSipsMax = 2;
 static_assert(kLookaheadBytes < kWholeBytesMax + kFrameHeaderBytes &&
               kWholeBytesMax + kFrameHeaderBytes < kBufferBytes);
 }  // namespace
@@ -47,6 +50,21 @@ void Receiver::receive_payload(int fd) {
     const std::size_t got = read(fd, buffer_.get(), std::min(rest, kBufferBytes), nullptr, 0);
     large_filled_ += got;
   }
+  const std::size_t missing = large_bytes_ - large_filled_;
+  if (drained_ && rest - missing < kSipBytes) ++sips_;
+  if (missing == 0) {
+    sips_ = 0;
+    set_low_water(fd, 1);
+  } else if (sips_ >= kSipsMax || low_water_ > missing) {
+    set_low_water(fd, std::min(missing, kLowWaterBytes));
+  }
+}
+
+// A slow link brings a payload in many small pieces: to be woken for each costs more than to receive it.
+void Receiver::set_low_water(int fd, std::size_t bytes) {
+  if (bytes == low_water_) return;
+  const int value = static_cast<int>(bytes);
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value) == 0) low_water_ = bytes;
 }
 
 std::size_t Receiver::read(int fd, std::byte* first, std::size_t first_bytes, std::byte* second,

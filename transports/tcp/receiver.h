@@ -51,6 +51,7 @@ class Receiver {
 
   std::size_t read(int fd, std::byte* first, std::size_t first_bytes, std::byte* second, std::size_t second_bytes);
   void receive_payload(int fd);
+  void set_low_water(int fd, std::size_t bytes);
   void make_room();
   std::size_t buffered() const { return end_ - begin_; }
   bool is_sound(const FrameHead& head);
@@ -66,6 +67,8 @@ class Receiver {
   std::uint64_t large_token_ = 0;
   std::size_t large_bytes_ = 0;
   std::size_t large_filled_ = 0;
+  std::size_t low_water_ = 1;  // bytes below which the kernel wakes nobody
+  unsigned sips_ = 0;          // reads of this payload that brought little
   bool drained_ = false;
   bool ending_ = false;
   bool ended_ = false;
