@@ -4,8 +4,11 @@
 //   - Spinning wins where the peer runs on another core; it loses a whole turn where the peer needs this one. A yield
 //     that takes longer than finding nobody says that somebody else runs here: then nothing is spun away.
 //   - Yielding wins where those who share the core want it for a moment only. To a busy stranger it gives a whole
-//   time
-//     slice, milliseconds: after such a yield a thread sleeps instead, since one that wakes up is let in sooner.
+//     time slice, milliseconds: where yields are that dear on average, a thread sleeps instead, since one that wakes
+//     up is let in sooner.
+//   - Where a stranger is about but gets few of the yields, a thread yields for longer before it sleeps, since to
+//     sleep would give the core away. But not in vain where a peer must be waiting for this core: a scheduler that
+//     shares cores between groups of processes may ignore a yield.
 //   - Sleeping wins where waits are long anyway (a slow link): polling for them only burns a core.
 //
 // Every belief is put to the test again after a while, so a machine that changes is followed. A state machine without
@@ -39,9 +42,11 @@ class Patience {
   Nanoseconds spin_;
   Nanoseconds yield_;
   Nanoseconds expected_{0};    // a running average of how long waits are
+  int vain_ = 0;               // yields in a row, in this wait, that found nobody
   int company_ = 0;            // evidence that somebody else runs on this core
   Nanoseconds yield_cost_{0};  // a running average of what a yield takes
   Instant no_yields_until_{};
+  Instant strangers_until_{};
   Nanoseconds no_yields_for_{0};      // how long the last time
   std::uint32_t quick_in_a_row_ = 0;  // yields that cost no time slice
 };

@@ -77,6 +77,31 @@ TEST_F(PatienceTest, KeepsYieldingWhereALostTimeSliceIsRare) {
   }
 }
 
+TEST_F(PatienceTest, YieldsForLongerWhileARareStrangerIsAbout) {
+  yield(1, kSlice);
+  yield(300, kAlone);
+  EXPECT_EQ(next(milliseconds(7)), Next::yield) << "to sleep would give that stranger the core";
+  EXPECT_EQ(next(milliseconds(9)), Next::sleep);
+  now += seconds(2);
+  EXPECT_EQ(next(milliseconds(7)), Next::sleep);
+}
+
+TEST_F(PatienceTest, DoesNotYieldInVainWhereAPeerWaitsForThisCore) {
+  yield(1, kSlice);
+  yield(19, kAlone);
+  EXPECT_EQ(next(kSpin, true), Next::yield);
+  yield(1, kAlone);
+  EXPECT_EQ(next(kSpin, true), Next::sleep);
+  EXPECT_EQ(next(kSpin, false), Next::yield) << "the peers have cores of their own";
+  patience.arrived(kSpin);
+  EXPECT_EQ(next(kSpin, true), Next::yield);
+}
+
+TEST_F(PatienceTest, YieldsToNobodyForAsLongAsItWasToldWhereThereIsNoStranger) {
+  yield(100, kAlone);
+  EXPECT_EQ(next(kYield - Nanoseconds(1), true), Next::yield);
+}
+
 TEST_F(PatienceTest, TriesAgainLaterAndLaterButAtLeastEverySecond) {
   Nanoseconds last{0};
   yield(4, kSlice);
