@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import pathlib
+import subprocess
 import unittest
 from unittest import mock
 
@@ -24,12 +25,19 @@ def words(peer, **more):
 
 
 class Launch(unittest.TestCase):
-    def test_tutti_and_gloo_need_no_launcher(self):
-        for peer in ("tutti", "gloo"):
-            started = jobs(peer, ranks=3)
-            self.assertEqual([environment["TUTTI_RANK"] for _, environment in started], ["0", "1", "2"])
-            self.assertTrue(all(command == ["program", "--sizes", "8"] for command, _ in started))
-            self.assertEqual(len({environment["TUTTI_SECRET"] for _, environment in started}), 1)
+    def run_three(self, script):
+        (command, environment), = launch.jobs("tutti", ["sh", "-c", script], 3, "shm", FOLDER, SCRATCH, 60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def test_ranks_without_a_launcher_share_a_session_and_a_secret(self):
+        done = self.run_three('echo $TUTTI_RANK $TUTTI_SIZE $TUTTI_SECRET $(cut -d" " -f6 /proc/self/stat)')
+        ranks = sorted(line.split() for line in done.stdout.splitlines())
+        self.assertEqual([rank[:2] for rank in ranks], [["0", "3"], ["1", "3"], ["2", "3"]], done.stderr)
+        self.assertEqual(len({tuple(rank[2:]) for rank in ranks}), 1)
+        self.assertEqual(done.returncode, 0)
+
+    def test_a_rank_that_ends_badly_is_the_jobs_end(self):
+        self.assertEqual(self.run_three("[ $TUTTI_RANK = 1 ] && exit 7; true").returncode, 7)
 
     def test_tutti_is_kept_to_its_transport_and_memory(self):
         self.assertEqual([jobs(peer, transport=way)[0][1][key] for peer, way, key in (

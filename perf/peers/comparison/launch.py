@@ -68,10 +68,19 @@ def _without_launcher(peer, transport, folder, scratch):
             "TUTTI_PEER_MEMORY": "malloc" if peer == "tutti-malloc" else "tutti"}
 
 
+# In one session, as a launcher's ranks are: Linux shares cores between sessions first. A rank that ends badly takes the
+# others with it, since they lose a peer.
+_ALL_RANKS = """
+ranks=$1; shift
+for ((rank = 0; rank < ranks; ++rank)); do TUTTI_RANK=$rank "$@" & started+=($!); done
+for one in "${started[@]}"; do wait "$one" || exit; done
+"""
+
+
 def _local_ranks(command, more, ranks, folder):
-    secret = secrets.token_hex(16)
-    return [(command, _environment(**more, TUTTI_RANK=str(rank), TUTTI_SIZE=str(ranks), TUTTI_STORE=f"file://{folder}",
-                                   TUTTI_SECRET=secret)) for rank in range(ranks)]
+    return [(["bash", "-c", _ALL_RANKS, "ranks", str(ranks), *command],
+             _environment(**more, TUTTI_SIZE=str(ranks), TUTTI_STORE=f"file://{folder}",
+                          TUTTI_SECRET=secrets.token_hex(16)))]
 
 
 def lab_command(transport, limit_s, command):
