@@ -117,8 +117,7 @@ Status build(const Meeting& meeting, const Settings& settings, std::unique_ptr<t
   if (!runtime) return runtime.status();
   comm->runtime = *runtime;
   comm->settings = settings;
-  for (const std::string& warning : settings.warnings)
-    comm->runtime->log().write(LogLevel::warn, "settings", "{}", warning);
+  comm->runtime->warn_once(settings.warnings);
   Invitation mine;
   std::uint64_t random = 0;
   TUTTI_RETURN_IF_ERROR(secure_random(std::as_writable_bytes(std::span(&random, 1))));

@@ -202,6 +202,17 @@ void Runtime::attend() {
   if (engine_->has_operations() && active_ == 0) thread_wakes_.notify_one();
 }
 
+void Runtime::warn_once(const std::vector<std::string>& warnings) {
+  std::vector<std::string> fresh;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const std::string& warning : warnings) {
+      if (warned_.insert(warning).second) fresh.push_back(warning);
+    }
+  }
+  for (const std::string& warning : fresh) log_.write(LogLevel::warn, "settings", "{}", warning);
+}
+
 std::size_t Runtime::turn(Instant now) {
   const Completions completions(*this);
   return engine_->progress(now);

@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -86,6 +87,8 @@ class Runtime {
   void attend();
 
   const Log& log() const { return log_; }
+  // Logs each sentence once, however many communicators are made with these settings.
+  void warn_once(const std::vector<std::string>& warnings);
   const std::string& recorder_path() const { return recorder_->path(); }
   // Ranks share cores: waiting gives way at once.
   void set_crowded(bool crowded) { crowded_.store(crowded, std::memory_order_relaxed); }
@@ -151,6 +154,7 @@ class Runtime {
   Instant last_active_{};
   int sleepers_ = 0;
   bool signalled_ = false;
+  std::set<std::string> warned_;
   int wake_descriptor_ = -1;
   std::vector<int> descriptors_;
   std::atomic<int> wanting_{0};  // callers' threads that wait for the lock

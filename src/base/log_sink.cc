@@ -157,9 +157,7 @@ Result<Log> make_log(const Settings& settings, LogHook hook) {
     if (!opened) return opened.status();
     outputs.events = *opened;
   }
-  Log log(settings.log, std::move(outputs));
-  for (const std::string& warning : settings.warnings) log.write(LogLevel::warn, "settings", "{}", warning);
-  return log;
+  return Log(settings.log, std::move(outputs));
 }
 
 }  // namespace tutti

@@ -24,8 +24,8 @@ struct LogHook {
   void* user = nullptr;
 };
 
-// With a hook, lines go to it and not to standard error; files named by the settings are written all the same. The
-// warnings that the settings carry are written first. Fails where a file cannot be opened.
+// With a hook, lines go to it and not to standard error; files named by the settings are written all the same.
+// Fails where a file cannot be opened.
 Result<Log> make_log(const Settings& settings, LogHook hook = {});
 
 std::string_view name(LogLevel level);  // "error", "warn", ...

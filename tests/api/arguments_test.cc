@@ -228,8 +228,11 @@ TEST(Arguments, SettingsAreCheckedWhenACommunicatorIsMade) {
         },
         &warned);
     comm = rank.create("w", "TUTTI_EAGER_BYTES=1k");
+    tutti_comm* second = rank.create("w2");
     tutti_set_log_hook(nullptr, nullptr);
     rank.expect_text(warned, {"TUTTI_SEGMENT_BITES", "did you mean TUTTI_SEGMENT_BYTES?", "Ignored"});
+    rank.check(warned.find("BITES") == warned.rfind("BITES"), "said more than once: " + warned);
+    if (second != nullptr) rank.ok(tutti_comm_destroy(second), "destroy");
     char text[8192];
     std::size_t needed = 0;
     rank.ok(tutti_comm_settings(comm, text, sizeof text, &needed), "settings");

@@ -84,18 +84,17 @@ TEST_F(LogSink, WhatAStrangerSendsCannotForgeALine) {
   EXPECT_NE(lines[0].find("\\x1b[2J"), std::string::npos);
 }
 
-TEST_F(LogSink, TheHookGetsEveryEventAndTheSettingsWarnings) {
+TEST_F(LogSink, TheHookGetsEveryEvent) {
   std::vector<std::string> heard;
   const LogHook hook{[](void* user, int level, const char* area, const char* text) {
                        static_cast<std::vector<std::string>*>(user)->push_back(std::to_string(level) + area + text);
                      },
                      &heard};
-  settings_.warnings = {"TUTTI_X is not a setting. Ignored."};
   const auto log = make_log(settings_, hook);
   ASSERT_TRUE(log.is_ok());
   log->write(LogLevel::error, "tcp", "gone");
-  EXPECT_EQ(heard, (std::vector<std::string>{"1settingsTUTTI_X is not a setting. Ignored.", "0tcpgone"}));
-  EXPECT_EQ(lines_of(settings_.log_file).size(), 2u);
+  EXPECT_EQ(heard, (std::vector<std::string>{"0tcpgone"}));
+  EXPECT_EQ(lines_of(settings_.log_file).size(), 1u);
 }
 
 TEST_F(LogSink, AFileThatCannotBeOpenedIsNamed) {
