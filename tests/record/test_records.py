@@ -120,8 +120,8 @@ class CommandLine(unittest.TestCase):
             self.assertIn(why, said.getvalue())
 
     def test_says_that_there_is_no_record_yet(self):
-        if not (record_paths.ROOT / ".git").exists():
-            self.skipTest("these sources are not a git tree")
+        if not shutil.which("git") or not (record_paths.ROOT / ".git").exists():
+            self.skipTest("these sources are not a git tree, or git is not installed")
         with tempfile.TemporaryDirectory(prefix="tutti-record-") as folder, \
                 contextlib.redirect_stderr(io.StringIO()) as said:
             self.assertEqual(main.main(["--compare", "--file", f"{folder}/record.jsonl"]), 1)
