@@ -8,7 +8,7 @@ namespace {
 
 constexpr Nanoseconds kMoment = std::chrono::microseconds(2);       // spun even where waits are long
 constexpr Nanoseconds kNobody = std::chrono::nanoseconds(800);      // more than a yield that finds nobody takes
-constexpr Nanoseconds kLong = std::chrono::microseconds(100);       // a yield: more than peers want the core for
+constexpr Nanoseconds kLong = std::chrono::microseconds(500);       // a yield: more than peers want the core for
 constexpr Nanoseconds kSleepCosts = std::chrono::microseconds(24);  // to be woken, and what the other pays for it
 constexpr int kYieldsAveraged = 256;
 constexpr Nanoseconds kFirstPause = std::chrono::milliseconds(16);
