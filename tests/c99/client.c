@@ -1,5 +1,5 @@
-/* A C99 program that uses every function of tutti.h: `client alone` as a job of one, `client N` as a job of N processes
-   that it starts itself. It prints nothing and exits with 0 if everything was as the header says. */
+/* A C99 program that uses every function of tutti.h: `client alone` as a job of one, `client N` as a job of N
+   processes that it starts itself. It prints nothing and exits with 0 if everything was as the header says. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,17 +13,17 @@
 
 static int lines_logged = 0;
 
-static void count_line(int level, const char *area, const char *text, void *user) {
+static void count_line(int level, const char* area, const char* text, void* user) {
   (void)level;
-  if (area != NULL && text != NULL) ++*(int *)user;
+  if (area != NULL && text != NULL) ++*(int*)user;
 }
 
-#define EXPECT(condition)                                                                            \
-  do {                                                                                               \
-    if (!(condition)) {                                                                              \
+#define EXPECT(condition)                                                                           \
+  do {                                                                                              \
+    if (!(condition)) {                                                                             \
       fprintf(stderr, "line %d: %s does not hold; %s\n", __LINE__, #condition, tutti_last_error()); \
-      exit(1);                                                                                       \
-    }                                                                                                \
+      exit(1);                                                                                      \
+    }                                                                                               \
   } while (0)
 #define OK(call) EXPECT((call) == TUTTI_OK)
 
@@ -37,20 +37,20 @@ static void check_values(void) {
 }
 
 static void check_memory(void) {
-  void *memory = NULL;
-  tutti_memory *handle = NULL;
+  void* memory = NULL;
+  tutti_memory* handle = NULL;
   OK(tutti_mem_alloc(&memory, 5000));
-  EXPECT(memory != NULL && ((char *)memory)[4999] == 0);
+  EXPECT(memory != NULL && ((char*)memory)[4999] == 0);
   OK(tutti_mem_register(memory, 5000, &handle));
   OK(tutti_mem_deregister(handle));
   OK(tutti_mem_free(memory));
 }
 
-static void check_collectives(tutti_comm *comm, int rank, int size) {
+static void check_collectives(tutti_comm* comm, int rank, int size) {
   const size_t n = (size_t)size;
-  int *a = malloc(n * COUNT * sizeof *a);
-  int *b = malloc(n * COUNT * sizeof *b);
-  size_t *counts = malloc(n * sizeof *counts);
+  int* a = malloc(n * COUNT * sizeof *a);
+  int* b = malloc(n * COUNT * sizeof *b);
+  size_t* counts = malloc(n * sizeof *counts);
   size_t i;
   const int all = size * (size + 1) / 2;
   EXPECT(a != NULL && b != NULL && counts != NULL);
@@ -86,9 +86,9 @@ static void check_collectives(tutti_comm *comm, int rank, int size) {
   free(a);
 }
 
-static void check_requests(tutti_comm *comm, int rank, int size) {
+static void check_requests(tutti_comm* comm, int rank, int size) {
   tutti_call call = TUTTI_CALL_INIT;
-  tutti_request *requests[2] = {NULL, NULL};
+  tutti_request* requests[2] = {NULL, NULL};
   const int next = (rank + 1) % size;
   const int previous = (rank + size - 1) % size;
   int index = -2;
@@ -109,7 +109,7 @@ static void check_requests(tutti_comm *comm, int rank, int size) {
   OK(tutti_request_wait(&requests[1], -1));
 }
 
-static void check_texts(tutti_comm *comm) {
+static void check_texts(tutti_comm* comm) {
   char text[4096];
   size_t needed = 0;
   OK(tutti_comm_explain(comm, TUTTI_ALL_REDUCE, 1000, TUTTI_FLOAT32, TUTTI_SUM, text, sizeof text, &needed));
@@ -122,11 +122,11 @@ static void check_texts(tutti_comm *comm) {
   EXPECT(text[0] == '\0');
 }
 
-static int be_rank(tutti_comm *comm) {
-  tutti_comm *half = NULL;
-  tutti_comm *twin = NULL;
-  tutti_comm *single = NULL;
-  tutti_comm *stored = NULL;
+static int be_rank(tutti_comm* comm) {
+  tutti_comm* half = NULL;
+  tutti_comm* twin = NULL;
+  tutti_comm* single = NULL;
+  tutti_comm* stored = NULL;
   tutti_unique_id id;
   int rank = -1;
   int size = -1;
@@ -153,7 +153,7 @@ static int be_rank(tutti_comm *comm) {
 }
 
 static int run_from_environment(void) {
-  tutti_comm *comm = NULL;
+  tutti_comm* comm = NULL;
   tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
   options.name = "c99";
   options.settings = "TUTTI_LOG=info";
@@ -188,7 +188,7 @@ static int run_job(int ranks) {
   return system(text) == 0 ? failed : 2;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   check_values();
   if (argc == 2 && strcmp(argv[1], "alone") == 0) return run_from_environment();
   if (argc == 2 && atoi(argv[1]) > 0) return run_job(atoi(argv[1]));

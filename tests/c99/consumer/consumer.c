@@ -3,7 +3,7 @@
 #include <tutti/tutti.h>
 
 int main(void) {
-  tutti_comm *comm = NULL;
+  tutti_comm* comm = NULL;
   float x = 4;
   if (tutti_comm_create_from_environment(&comm, NULL) != TUTTI_OK ||
       tutti_all_reduce(&x, &x, 1, TUTTI_FLOAT32, TUTTI_SUM, comm, NULL, NULL) != TUTTI_OK) {
