@@ -17,6 +17,8 @@ constexpr Nanoseconds kTwoSlices = std::chrono::milliseconds(8);
 constexpr int kVainMost = 20;
 constexpr Nanoseconds kRemembered = std::chrono::seconds(1);
 constexpr std::uint32_t kQuickYieldsToTrust = 64;
+constexpr Nanoseconds kShortWait = std::chrono::microseconds(50);
+constexpr int kShortWaitsToTrust = 256;  // beside a stranger, one in twenty is longer
 constexpr int kCompanyMost = 16;
 constexpr int kCompanyBelieved = 8;
 
@@ -54,6 +56,12 @@ void Patience::yielded(Nanoseconds took, Instant now) {
 void Patience::arrived(Nanoseconds idle) {
   vain_ = 0;
   if (idle < kMoment) return;
+  short_waits_ = idle < kShortWait ? short_waits_ + 1 : 0;
+  if (short_waits_ >= kShortWaitsToTrust) {
+    short_waits_ = 0;
+    no_yields_until_ = {};
+    no_yields_for_ = yield_cost_ = Nanoseconds(0);
+  }
   // Bounded, so that a few short waits are enough to be believed after one very long.
   expected_ += (std::min(idle, 4 * (spin_ + yield_)) - expected_) / 4;
 }

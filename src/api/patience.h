@@ -48,6 +48,7 @@ class Patience {
   Instant no_yields_until_{};
   Instant strangers_until_{};
   Nanoseconds no_yields_for_{0};      // how long the last time
+  int short_waits_ = 0;               // in a row
   std::uint32_t quick_in_a_row_ = 0;  // yields that cost no time slice
 };
 

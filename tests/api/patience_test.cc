@@ -77,6 +77,21 @@ TEST_F(PatienceTest, KeepsYieldingWhereALostTimeSliceIsRare) {
   }
 }
 
+TEST_F(PatienceTest, YieldsAgainWhenManyShortWaitsSayThatItWasPeersWithMuchToDo) {
+  for (int i = 0; i < 20; ++i) {
+    yield(4, kSlice);
+    now += seconds(1);
+  }
+  yield(1, kSlice);
+  ASSERT_EQ(next(kSpin, true), Next::sleep);
+  for (int i = 0; i < 200; ++i) patience.arrived(microseconds(20));
+  patience.arrived(milliseconds(2));
+  for (int i = 0; i < 200; ++i) patience.arrived(microseconds(20));
+  EXPECT_EQ(next(kSpin, true), Next::sleep) << "beside a stranger some waits are long";
+  for (int i = 0; i < 60; ++i) patience.arrived(microseconds(20));
+  EXPECT_EQ(next(kSpin, true), Next::yield);
+}
+
 TEST_F(PatienceTest, YieldsForLongerWhileARareStrangerIsAbout) {
   yield(1, kSlice);
   yield(300, kAlone);
