@@ -8,10 +8,10 @@ that was slower that day moves the time alone, a limit that was measured badly t
 
 import dataclasses
 
-from recording.errors import Trouble
+from comparison.errors import Trouble
 from recording.records import machine_text, same_machine
 
-_BUSY_CORES = 0.1
+BUSY_CORES = 0.1
 _LEAST_SHARE = 0.05
 
 
@@ -105,7 +105,7 @@ def _side(records, subject):
     busy = max(record["other_load"] for record in records)
     return (f"{last['commit'][:10]}{' with changes not committed' if last['dirty'] else ''} ({subject or 'not in this clone'})"
             f", {len(records)} run{'s' if len(records) > 1 else ''}, the last {last['date']}" +
-            (f"; {busy:.2f} cores were busy with something else" if busy > _BUSY_CORES else ""))
+            (f"; {busy:.2f} cores were busy with something else" if busy > BUSY_CORES else ""))
 
 
 def text(old_records, new_records, subjects, show_all):

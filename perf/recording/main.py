@@ -8,15 +8,14 @@ import subprocess
 import sys
 import tempfile
 
+from comparison.errors import Trouble
 from recording import comparison, records
-from recording.errors import Trouble
 from recording.repository import Repository
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SIZES = "8,1K,64K,1M,16M"
 _REPETITIONS = "7"
 _LIMIT_S = 600
-_BUSY_CORES = 0.1
 
 
 def _parse(arguments):
@@ -73,7 +72,7 @@ def _record(options, repository):
     print(f"{options.file}: {len(record['figures'])} figures of {commit[:10]}")
     if dirty:
         print("Tracked files differ from the commit: recorded as dirty.")
-    if record["other_load"] > _BUSY_CORES:
+    if record["other_load"] > comparison.BUSY_CORES:
         print(f"Something else kept {record['other_load']:.2f} cores busy: the figures are noisy.")
     return 0
 

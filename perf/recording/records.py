@@ -11,18 +11,11 @@ be held against; they have "ms" or "mib" alone.
 import json
 import os
 
-from recording.errors import Trouble
+from comparison.errors import Trouble
+from comparison.options import bytes_text
 
 FORMAT = 1
 _GIB = 2**30
-
-
-def bytes_text(size):
-    for unit in ("B", "KiB", "MiB"):
-        if size % 1024 or size == 0:
-            return f"{size} {unit}"
-        size //= 1024
-    return f"{size} GiB"
 
 
 def _three(spread, factor=1.0):

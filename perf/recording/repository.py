@@ -2,7 +2,7 @@
 
 import subprocess
 
-from recording.errors import Trouble
+from comparison.errors import Trouble
 
 
 class Repository:

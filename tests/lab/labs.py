@@ -27,6 +27,17 @@ hosts: [h1, h2]
 links:
   - {between: [h1, h2]}
 """
+LEAVES = """
+hosts: [h1, h2]
+switches: {leaf1: router, leaf2: router, spine1: router, spine2: router}
+links:
+  - {between: [h1, leaf1]}
+  - {between: [h2, leaf2]}
+  - {between: [leaf1, spine1]}
+  - {between: [leaf1, spine2]}
+  - {between: [leaf2, spine1]}
+  - {between: [leaf2, spine2]}
+"""
 
 
 def lab_command(*arguments):

@@ -146,17 +146,7 @@ class Links(Cluster):
 
     def test_flows_spread_over_spines_and_find_another_way(self):
         """One spine loses all: some flows die, not all. Once its link is down, all go by the other."""
-        text = """
-hosts: [h1, h2]
-switches: {leaf1: router, leaf2: router, spine1: router, spine2: router}
-links:
-  - {between: [h1, leaf1]}
-  - {between: [h2, leaf2]}
-  - {between: [leaf1, spine1], loss: 100%}
-  - {between: [leaf1, spine2]}
-  - {between: [leaf2, spine1]}
-  - {between: [leaf2, spine2]}
-"""
+        text = labs.LEAVES.replace("[leaf1, spine1]", "[leaf1, spine1], loss: 100%")
         self.assertIn("[h2 1] some", self.ask(text, "flows", FIRST, "32", "some"))
         self.assertIn("[h2 1] all", self.ask(text, "flows", FIRST, "32", "all",
                                              events=["500ms link leaf1-spine1 down"]))

@@ -134,19 +134,6 @@ class Topologies(unittest.TestCase):
         self.assertIsNone(topology.link("a-c"))
 
 
-LEAVES = """
-hosts: [h1, h2]
-switches: {leaf1: router, leaf2: router, spine1: router, spine2: router}
-links:
-  - {between: [h1, leaf1]}
-  - {between: [h2, leaf2]}
-  - {between: [leaf1, spine1]}
-  - {between: [leaf1, spine2]}
-  - {between: [leaf2, spine1]}
-  - {between: [leaf2, spine2]}
-"""
-
-
 class Routes(unittest.TestCase):
     @staticmethod
     def hops(routes, prefix):
@@ -159,17 +146,17 @@ class Routes(unittest.TestCase):
         self.assertFalse(any(plan.routes().values()))
 
     def test_leaves_use_both_spines(self):
-        plan = plan_of(LEAVES)
+        plan = plan_of(labs.LEAVES)
         self.assertEqual(self.hops(plan.routes()["leaf1"], "10.77.2.0/24"),
                          [("10.77.3.2", "port1"), ("10.77.4.2", "port2")])
 
     def test_all_leaves_avoid_a_spine_with_a_link_down(self):
-        routes = plan_of(LEAVES).routes(down={"leaf1-spine1"})
+        routes = plan_of(labs.LEAVES).routes(down={"leaf1-spine1"})
         self.assertEqual(self.hops(routes["leaf1"], "10.77.2.0/24"), [("10.77.4.2", "port2")])
         self.assertEqual(self.hops(routes["leaf2"], "10.77.1.0/24"), [("10.77.6.2", "port2")])
 
     def test_there_is_no_route_where_there_is_no_way(self):
-        routes = plan_of(LEAVES).routes(down={"leaf1-spine1", "leaf1-spine2"})
+        routes = plan_of(labs.LEAVES).routes(down={"leaf1-spine1", "leaf1-spine2"})
         self.assertEqual(self.hops(routes["leaf1"], "10.77.2.0/24"), [])
         self.assertEqual(self.hops(routes["leaf2"], "10.77.1.0/24"), [])
 

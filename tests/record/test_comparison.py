@@ -3,7 +3,7 @@ import unittest
 
 import record_paths  # noqa: F401
 from recording import comparison
-from recording.errors import Trouble
+from comparison.errors import Trouble
 
 MACHINE = {"cpu": "Model", "cores": 2, "memory_bytes": 24 * 2**30, "kernel": "Linux 6"}
 OTHER_MACHINE = {**MACHINE, "cores": 16}

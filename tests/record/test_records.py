@@ -9,7 +9,7 @@ import unittest
 
 import record_paths
 from recording import main, records
-from recording.errors import Trouble
+from comparison.errors import Trouble
 from recording.repository import Repository
 
 SPREAD = {"median": 20.0, "min": 19.0, "max": 23.0, "repetitions": 5}

@@ -1,4 +1,4 @@
-"""What ends a comparison."""
+"""What ends perf/peers/run, and perf/record."""
 
 
 class Trouble(Exception):
