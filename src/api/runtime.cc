@@ -52,7 +52,7 @@ std::uint32_t usable_cores() {
 }
 
 // A virtual machine is shown the whole of a cache of which it has a part, so no more than this is counted on: writing
-// past the caches has been measured to pay from twice as much on (docs/benchmarks.md, "Shared memory").
+// past the caches has been measured to pay from twice as much on (docs/benchmarks.md, "What was learned").
 std::uint64_t usable_cache_bytes() {
   constexpr long kMost = 128 << 20;
   const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);

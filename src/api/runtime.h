@@ -3,9 +3,9 @@
 //
 // Who makes progress. A thread that waits for something drives the engine itself: it spins for a moment, then yields
 // its core between turns, then sleeps on the transports' descriptors, each for as long as it has paid before
-// (patience.h); the lock is held during a turn only. When
-// nobody waits, the progress thread does the same, but sleeps at once. While callers come and go quickly it stays out
-// of their way (kGrace), so that a blocking call costs no hand-over between threads.
+// (patience.h); the lock is held during a turn only. When nobody waits, the progress thread does the same, but sleeps
+// at once. While callers come and go quickly it stays out of their way (kGrace), so that a blocking call costs no
+// hand-over between threads.
 //
 // Forking. A child inherits neither the thread nor the peers' trust: after a fork everything made before it is
 // `inherited` and refused, and a new Runtime is made when the child asks for a communicator of its own.

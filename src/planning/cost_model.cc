@@ -14,7 +14,6 @@ constexpr double kBoardRoundNs = 250;      // publish, and see what another core
 constexpr double kBoardCrowdedRoundNs = 5'000;
 constexpr double kBoardMemberNs = 60;  // look at one more member's cell
 constexpr double kFillPasses = 1.5;    // one rank reads a segment, then another what came of it, which is in a cache
-constexpr double kStreamedBytes = 128 << 10;  // as the planner cuts messages in memory
 constexpr Rank kRanksLookedAt = 16;
 
 // A share grows up to here, so that it stays one: nine of whatever it counts.
@@ -154,8 +153,9 @@ Cost estimate(const Demand& demand, std::uint64_t block_bytes, const Shape& shap
   // What is sent on has to come first: a chain of rounds starts to stream when its first segment is through all of
   // it. Ranks that share a core fill such gaps with each other's work.
   const double message = busiest.messages == 0 ? 0 : busiest.sent.value() * bytes / busiest.messages;
-  const double fill_ns =
-      !in_memory || crowded || rounds < 2 ? 0 : (rounds - 1) * kFillPasses * std::min(message, kStreamedBytes) / rate;
+  const double fill_ns = !in_memory || crowded || rounds < 2
+                             ? 0
+                             : (rounds - 1) * kFillPasses * std::min<double>(message, kMemorySegmentBytes) / rate;
   const double copies_ns = demand.copied * bytes / hosts / cores / kCopiedBytesPerNs;
   const double reduce_ns =
       std::max(demand.busiest_reduced, demand.reduced / hosts / cores) * bytes / kReducedBytesPerNs;

@@ -15,6 +15,9 @@
 
 namespace tutti {
 
+// In how large pieces messages stream where all ranks share memory, if nobody has said otherwise.
+constexpr std::uint32_t kMemorySegmentBytes = 128 << 10;
+
 // One kind of connection between two ranks. Through shared memory it is the receiver that moves the bytes: a sender
 // shows the same ones to all.
 struct Medium {

@@ -8,6 +8,7 @@ namespace tutti {
 
 namespace {
 
+constexpr std::uint32_t kNetworkSegmentBytes = 256 << 10;
 constexpr std::uint64_t kLaneBytes = 1 << 20;  // below this per lane, another lane costs more than it brings
 constexpr std::size_t kAlternativesShown = 3;
 
@@ -91,9 +92,9 @@ std::uint32_t Planner::lanes_for(const PlanQuery& query, const Algorithm& algori
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, shape_.network_lanes));
 }
 
-std::uint32_t Planner::segment_for(const PlanQuery&) const {
+std::uint32_t Planner::segment_bytes() const {
   if (shape_.segment_bytes != 0) return (shape_.segment_bytes + 63) / 64 * 64;
-  return shape_.shared_memory && shape_.hosts == 1 ? 128u << 10 : 256u << 10;
+  return shape_.shared_memory && shape_.hosts == 1 ? kMemorySegmentBytes : kNetworkSegmentBytes;
 }
 
 std::vector<Planner::Candidate> Planner::candidates(const PlanQuery& query) const {
@@ -130,7 +131,7 @@ Result<Plan> Planner::plan(const PlanQuery& query, std::string_view algorithm) c
                                         algorithm, names_for(query)));
   }
   Plan plan;
-  plan.segment_bytes = segment_for(query);
+  plan.segment_bytes = segment_bytes();
   plan.board = own_choice && board_serves(query);
   if (plan.board)
     chosen =

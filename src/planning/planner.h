@@ -43,7 +43,7 @@ class Planner {
   bool board_serves(const PlanQuery& query) const;
   std::vector<Candidate> candidates(const PlanQuery& query) const;
   std::uint32_t lanes_for(const PlanQuery& query, const Algorithm& algorithm) const;
-  std::uint32_t segment_for(const PlanQuery& query) const;
+  std::uint32_t segment_bytes() const;
   std::string names_for(const PlanQuery& query) const;
 
   std::span<const Algorithm> algorithms_;
