@@ -68,8 +68,8 @@ const Medium& shared_memory_medium() {
   return medium;
 }
 
-const Medium& network_medium() {
-  static constexpr Medium medium{.name = "network",
+const Medium& loopback_medium() {
+  static constexpr Medium medium{.name = "loopback",
                                  .round_ns = 6'000,
                                  .crowded_round_ns = 4'500,
                                  .message_ns = 4'000,
@@ -79,6 +79,21 @@ const Medium& network_medium() {
                                  .machine_bytes_per_ns = 6,
                                  .relay_share = 0,
                                  .in_flight_share = 0.15,
+                                 .destination_share = 0.05};
+  return medium;
+}
+
+const Medium& network_medium() {
+  static constexpr Medium medium{.name = "network",
+                                 .round_ns = 15'000,
+                                 .crowded_round_ns = 15'000,
+                                 .message_ns = 5'000,
+                                 .crowded_message_ns = 5'000,
+                                 .bytes_per_ns = 1.25,
+                                 .cached_bytes_per_ns = 1.25,
+                                 .machine_bytes_per_ns = 6,
+                                 .relay_share = 0,
+                                 .in_flight_share = 0,
                                  .destination_share = 0.05};
   return medium;
 }
@@ -127,7 +142,7 @@ Demand demand_of(const Algorithm& algorithm, Rank ranks) {
 
 Cost estimate(const Demand& demand, std::uint64_t block_bytes, const Shape& shape, std::uint32_t lanes) {
   const bool in_memory = shape.shared_memory && shape.hosts == 1;
-  const Medium& medium = in_memory ? shared_memory_medium() : network_medium();
+  const Medium& medium = in_memory ? shared_memory_medium() : shape.hosts == 1 ? loopback_medium() : network_medium();
   const bool crowded = shape.ranks_per_core > 1;
   const auto bytes = static_cast<double>(block_bytes);
   const double hosts = shape.hosts;

@@ -37,7 +37,8 @@ struct Medium {
 };
 
 const Medium& shared_memory_medium();
-const Medium& network_medium();
+const Medium& loopback_medium();  // TCP between ranks of one host
+const Medium& network_medium();   // between hosts: TCP at 10 Gbit/s, as nothing has measured the links yet
 
 // What an algorithm asks of a number of ranks, in messages and blocks. A reduction of k operands in one pass reads k
 // and writes one: it counts (k + 1) / 3 of the plain one's three streams.

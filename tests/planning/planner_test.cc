@@ -71,8 +71,9 @@ TEST(Planner, ChoosesWhatWasMeasuredToBeBest) {
       {one_host(4, 2), Collective::broadcast, 1 * kMiB, "direct"},
       {one_host(4, 2), Collective::all_to_all, 4 * kMiB, "direct"},
       {one_host(4, 2), Collective::gather, 1 * kMiB, "direct"},
-      // Between hosts: logarithms for small ones, neighbours for large ones.
+      // Between hosts: logarithms for small ones, few bytes by few rounds for middling ones, neighbours for large ones.
       {one_rank_per_host(16), Collective::all_reduce, 8, "recursive_doubling"},
+      {one_rank_per_host(4), Collective::all_reduce, 64 * kKiB, "two_shot"},
       {one_rank_per_host(16), Collective::all_reduce, 256 * kMiB, "ring"},
       {one_rank_per_host(16), Collective::all_gather, 64 * kMiB, "ring"},
       {one_rank_per_host(16), Collective::broadcast, 8, "double_tree"},
