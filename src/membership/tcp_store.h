@@ -52,7 +52,8 @@ class TcpStoreServer {
 
 // Connects at the first call and keeps trying until that call's deadline. Each call has a connection to itself while
 // it runs (idle ones are kept for the next), so threads do not wait for each other. A call that waits at the server
-// ends by its deadline; if the server does not even answer, at most one second later.
+// ends by its deadline; if the server does not even answer, at most one second later. Once it was connected, a port
+// at which nobody listens any more is PEER_LOST at once: what the server held is gone with it.
 class TcpStore final : public Store {
  public:
   // `address` is "tcp://HOST:PORT".
@@ -72,13 +73,14 @@ class TcpStore final : public Store {
 
   Result<StoreReply> call(StoreRequest request, Instant deadline);
   Result<Descriptor> connection(Instant deadline);
-  Result<Descriptor> connect(Instant deadline) const;
+  Result<Descriptor> connect(Instant deadline, bool was_connected) const;
   Status authenticate(int fd, Instant deadline) const;
 
   const HostPort server_;
   const SecretKey key_;
   std::mutex mutex_;
   std::vector<Descriptor> idle_;  // connections that no call uses
+  bool was_connected_ = false;    // the server has answered us before
 };
 
 // The key of the handshake between them.

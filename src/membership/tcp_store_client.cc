@@ -164,21 +164,28 @@ Result<StoreReply> TcpStore::call(StoreRequest request, Instant deadline) {
 }
 
 Result<Descriptor> TcpStore::connection(Instant deadline) {
+  bool was_connected = false;
   while (true) {
     Descriptor fd;
     {
       const std::lock_guard lock(mutex_);
+      was_connected = was_connected_;
       if (idle_.empty()) break;
       fd = std::move(idle_.back());
       idle_.pop_back();
     }
     if (usable(fd.get())) return fd;
   }
-  return connect(deadline);
+  auto fd = connect(deadline, was_connected);
+  if (fd && !was_connected) {
+    const std::lock_guard lock(mutex_);
+    was_connected_ = true;
+  }
+  return fd;
 }
 
 // Tries again, more and more slowly, for as long as the cause may pass.
-Result<Descriptor> TcpStore::connect(Instant deadline) const {
+Result<Descriptor> TcpStore::connect(Instant deadline, bool was_connected) const {
   const Instant start = monotonic_now();
   Nanoseconds pause = 5ms;
   for (int tries = 1;; ++tries) {
@@ -189,6 +196,12 @@ Result<Descriptor> TcpStore::connect(Instant deadline) const {
       if (cause) return fd;
     }
     if (cause.code() != Code::again) return at_store(*this, cause);
+    if (was_connected && !fd && cause.text().find("(ECONNREFUSED") != std::string::npos) {
+      return at_store(*this,
+                      {Code::peer_lost, format("{}. It was there before: the process that hosts the store (rank "
+                                               "0 by default) has ended, and what it held is gone",
+                                               cause.text())});
+    }
     // No try begins after the deadline: it would only hide the cause behind a timeout of our own making.
     if (const Instant now = monotonic_now(); now < deadline) {
       std::this_thread::sleep_for(std::min<Nanoseconds>(pause, deadline - now));

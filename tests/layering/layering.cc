@@ -56,6 +56,7 @@ const std::vector<Layer>& layers() {
       {"perf/peers", {"include"}},
       // Tools that work without a cluster, and measurements of one folder at a time.
       {"perf/tutti-recorder", {"src/diagnosis", "src/base"}},
+      {"perf/tutti-store", {"src/membership", "src/base"}},
       {"perf/tutti-perf", {"include", "src/diagnosis", "src/base"}},  // src: --trace reads flight recorders
       {"perf/benchmarks",
        {"include", "src/base", "src/memory", "src/schedule", "src/transport", "src/diagnosis", "algorithms",
