@@ -191,6 +191,11 @@ TEST(Shortage, OfSharedMemoryIsToldAndTcpWorksWithout) {
 }
 
 TEST(Forking, ChildrenAreRefusedAndTheParentGoesOn) {
+#if defined(__SANITIZE_ADDRESS__)
+  // Other threads of the parent (progress, the store) may hold its lock in the moment of the fork, for ever in the
+  // child.
+  GTEST_SKIP() << "the allocator of GCC 12's address sanitizer does not work in a child of a process with threads";
+#endif
   for (const char* const transport : {"shm", "tcp"}) {
     Job job;
     job.settings = std::string("TUTTI_TIMEOUT=30s TUTTI_TRANSPORTS=") + transport;
