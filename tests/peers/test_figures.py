@@ -84,6 +84,12 @@ class Bounds(unittest.TestCase):
         self.assertAlmostEqual(bounds[("lab4", "all_gather", 4, 1000000)], 6000)
         self.assertAlmostEqual(bounds[("lab4", "broadcast", 4, 1000000)], 8000)
 
+    def test_of_a_link_hold_for_odd_numbers_of_ranks(self):
+        bounds = figures.link_bounds(0.125, ["all_reduce", "all_to_all", "broadcast"], "lab4", 3, [1500000])
+        self.assertAlmostEqual(bounds[("lab4", "all_reduce", 3, 1500000)], 16000)
+        self.assertAlmostEqual(bounds[("lab4", "all_to_all", 3, 1500000)], 8000)
+        self.assertAlmostEqual(bounds[("lab4", "broadcast", 3, 1500000)], 12000)
+
     def test_are_read_from_the_limits(self):
         bound = {"transport": "lo", "collective": "broadcast", "ranks": 2, "bytes": 8, "us": 3.5, "limited_by": "wire"}
         self.assertEqual(figures.bounds_by_key({"bounds": [bound]}), {("lo", "broadcast", 2, 8): 3.5})

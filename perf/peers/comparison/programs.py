@@ -2,6 +2,7 @@
 
 import subprocess
 
+from comparison import wheels
 from comparison.errors import Trouble
 from comparison.options import ROOT, library_of
 
@@ -9,11 +10,17 @@ _HERE = ROOT / "perf" / "peers"
 _FLAGS = ["-O2", "-Wall", "-Wextra", f"-I{ROOT}", f"-I{ROOT / 'include'}"]
 
 
-def install():
-    script = 'source scripts/lib/install.sh && install_packages peers'
-    if subprocess.run(["bash", "-c", script], cwd=ROOT, check=False).returncode != 0:
+def install(peers):
+    groups = ["peers"] + (["python"] if any(peer in wheels.WHEELS for peer in peers) else [])
+    if not install_groups(groups):
         raise Trouble("The packages of the peers are missing and could not be installed. Install those of the group "
                       "'peers' in scripts/packages, or choose among those that are there with --peers and --no-install.")
+
+
+def install_groups(groups):
+    """Whether the groups of scripts/packages are there, installed now if need be."""
+    script = f"source scripts/lib/install.sh && install_packages {' '.join(groups)}"
+    return subprocess.run(["bash", "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
 def _run(command, what):
@@ -42,7 +49,14 @@ def _commands(peer, build, folder):
         part = folder / "gloo_loop.o"
         return [["cc", "-std=c99", *_FLAGS, "-c", loop, "-o", part],
                 ["c++", "-std=c++17", *_FLAGS, _HERE / "gloo_bench.cc", part, "-o", program, "-lgloo", "-pthread"]]
-    return [[f"mpicc.{peer}", "-std=c99", *_FLAGS, loop, _HERE / "mpi_bench.c", "-o", program]]
+    if peer == "oneccl":
+        part, its = folder / "oneccl_loop.o", wheels.environment_of(peer, build)
+        return [["cc", "-std=c99", *_FLAGS, "-c", loop, "-o", part],
+                ["c++", "-std=c++17", *_FLAGS, "-isystem", its / "include", _HERE / "oneccl_bench.cc", part, "-o", program,
+                 its / "lib" / "ccl" / "cpu" / "lib" / "libccl.a", f"-L{its / 'lib'}", "-lmpi", "-lintlc", "-lhwloc",
+                 f"-Wl,-rpath,{its / 'lib'}", "-pthread"]]
+    compiler = wheels.environment_of(peer, build) / "bin" / "mpicc" if peer == "mpich5" else f"mpicc.{peer}"
+    return [[compiler, "-std=c99", *_FLAGS, loop, _HERE / "mpi_bench.c", "-o", program]]
 
 
 def build_peer(peer, build):
@@ -53,6 +67,8 @@ def build_peer(peer, build):
     program = folder / f"{peer}_bench"
     sources = [_HERE / "bench.c", _HERE / "bench.h", ROOT / "include" / "tutti" / "tutti.h", *_HERE.glob(f"{peer}_bench.c*"),
                _HERE / "mpi_bench.c"]
+    if peer in wheels.WHEELS:
+        sources.append(wheels.marker_of(peer, build))
     newest = max(path.stat().st_mtime for path in sources)
     if not program.exists() or program.stat().st_mtime <= newest:
         for command in _commands(peer, build, folder):
