@@ -73,7 +73,8 @@ class Launch(unittest.TestCase):
     def test_oneccl_yields_where_ranks_outnumber_cores(self):
         self.assertNotIn("CCL_YIELD", words("oneccl")[1])
         crowded = words("oneccl", ranks=3)[1]
-        self.assertEqual([crowded[key] for key in ("CCL_YIELD", "I_MPI_THREAD_YIELD", "I_MPI_PIN")], ["sched_yield", "2", "0"])
+        self.assertEqual([crowded[key] for key in ("CCL_YIELD", "CCL_SPIN_COUNT", "I_MPI_THREAD_YIELD", "I_MPI_PIN")],
+                         ["sched_yield", "1", "2", "0"])
 
     def test_oneccl_is_left_out_of_labs_and_that_is_said(self):
         left_out = [(peer, way) for peer in options.PEERS for way in options.TRANSPORTS if not launch.can_use(peer, way)]

@@ -72,13 +72,13 @@ def _mpich(peer, ranks, transport, folder, _, build):
 
 
 def _oneccl(peer, ranks, transport, folder, _, build):
-    """oneCCL over the MPI that comes with it, which binds ranks to cores by itself; where there are more ranks than cores,
-    both are asked to yield."""
+    """oneCCL over the MPI that comes with it, which binds ranks to cores by itself. Where there are more ranks than cores
+    both are asked to yield, which helps only unbound, and most with no spinning before."""
     more = {"TMPDIR": str(folder), "CCL_ATL_TRANSPORT": "mpi", "I_MPI_FABRICS": "shm"}
     if transport == "lo":
         more.update(I_MPI_FABRICS="ofi", FI_PROVIDER="tcp", FI_TCP_IFACE="lo")
     if ranks > cores():
-        more.update(I_MPI_PIN="0", CCL_YIELD="sched_yield", I_MPI_THREAD_YIELD="2")
+        more.update(I_MPI_PIN="0", CCL_SPIN_COUNT="1", CCL_YIELD="sched_yield", I_MPI_THREAD_YIELD="2")
     return [str(wheels.launcher_of(peer, build)), "-n", str(ranks)], more
 
 
