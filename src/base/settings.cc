@@ -18,7 +18,7 @@ constexpr Setting kTable[] = {
     {"TUTTI_LOG", &S::log, "warn", "error|warn|info|debug|trace", "How much is written: lines of this level and of those before it.", "0.1"},
     {"TUTTI_LOG_FILE", &S::log_file, "", "", "File that log lines are appended to; empty writes them to standard error.", "0.1"},
     {"TUTTI_EVENTS", &S::events, "", "", "File that the same lines are appended to as JSON, one object a line; empty writes none.", "0.1"},
-    {"TUTTI_STORE", &S::store, "", "", "Address of the store at which processes meet: tcp://HOST:PORT or file:///DIRECTORY; empty takes it from the launcher.", "0.1"},
+    {"TUTTI_STORE", &S::store, "", "", "Address of the store at which processes meet: tcp://HOST:PORT, file:///DIRECTORY or etcd://HOST:PORT[,HOST:PORT...][/PREFIX]; empty takes it from the launcher.", "0.1"},
     {"TUTTI_SECRET", &S::secret, "", "", "What every process of a job must know to be let in; use 32 random characters or more.", "0.1"},
     {"TUTTI_SECRET_FILE", &S::secret_file, "", "", "File that holds the secret, readable by its owner alone; not together with TUTTI_SECRET.", "0.1"},
     {"TUTTI_TIMEOUT", &S::timeout, "300s", "1ms..1000000s", "Deadline of every operation; what has not ended by then ends with an error that names who is missing.", "0.1"},

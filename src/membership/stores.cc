@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "src/base/format.h"
+#include "src/membership/etcd_store.h"
 #include "src/membership/file_store.h"
 
 namespace tutti {
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::string_view kTcp = "tcp://";
 constexpr std::string_view kFile = "file://";
+constexpr std::string_view kEtcd = "etcd://";
 
 Result<std::unique_ptr<Store>> open_file_store(std::string_view address, FileStore::Lifetime lifetime,
                                                Instant deadline) {
@@ -44,9 +46,15 @@ Status host_store(const LaunchEnvironment& launch, std::string_view secret, cons
 
 Result<std::unique_ptr<Store>> open_store(std::string_view address, std::string_view secret, Instant deadline) {
   if (address.starts_with(kFile)) return open_file_store(address, FileStore::Lifetime::kept, deadline);
+  if (address.starts_with(kEtcd)) {
+    auto store = EtcdStore::create(address, secret);
+    if (!store) return store.status();
+    return std::unique_ptr<Store>(*std::move(store));
+  }
   if (!address.starts_with(kTcp)) {
-    return Status(Code::invalid,
-                  format("TUTTI_STORE is \"{}\"; expected tcp://HOST:PORT or file:///DIRECTORY", address));
+    return Status(Code::invalid, format("TUTTI_STORE is \"{}\"; expected tcp://HOST:PORT, file:///DIRECTORY or "
+                                        "etcd://HOST:PORT[,HOST:PORT...][/PREFIX]",
+                                        address));
   }
   auto store = TcpStore::create(address, secret);
   if (!store) return store.status();

@@ -12,7 +12,8 @@
 
 namespace tutti {
 
-// "tcp://HOST:PORT" connects at its first call; "file:///DIRECTORY" is opened at once and kept.
+// "tcp://HOST:PORT" and "etcd://HOST:PORT[,HOST:PORT...][/PREFIX]" connect at their first call; "file:///DIRECTORY"
+// is opened at once and kept.
 Result<std::unique_ptr<Store>> open_store(std::string_view address, std::string_view secret, Instant deadline);
 
 // The store of a job, with its server where this process hosts it. Other ranks lose the store when this is destroyed.

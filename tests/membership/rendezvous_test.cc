@@ -20,6 +20,11 @@ std::vector<std::byte> blob_of(const std::string& text) {
 
 class Rendezvous : public testing::TestWithParam<SiteKind> {
  protected:
+  void SetUp() override {
+    if (const std::string missing = site_->missing(); !missing.empty()) GTEST_SKIP() << missing;
+    (void)site_->open();  // what it starts dies with the thread that started it
+  }
+
   // Runs the given ranks as threads and returns what each got.
   std::vector<Result<Roster>> meet(int size, const std::vector<int>& ranks, Instant deadline) {
     std::vector<Result<Roster>> results(ranks.size(), Status(Code::internal, "not run"));

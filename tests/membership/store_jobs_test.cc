@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/membership/child_process.h"
+#include "tests/membership/etcd_servers.h"
 #include "tests/process/job.h"
 
 namespace tutti_test {
@@ -29,6 +30,37 @@ void meet_and_add(Rank& rank, const std::string& store, const std::string& setti
     rank.ok(tutti_comm_finalize(comm, 0), "finalize");
     rank.ok(tutti_comm_destroy(comm), "destroy");
   }
+}
+
+TEST(StoreJobs, MeetAtEtcd) {
+  if (const std::string missing = tutti::EtcdServers::missing(); !missing.empty()) GTEST_SKIP() << missing;
+  const tutti::EtcdServers servers(1);
+  Job job;
+  job.ranks = 3;
+  for (int again = 0; again < 2; ++again) {
+    const Outcome outcome = run_job(
+        job, [&](Rank& rank) { meet_and_add(rank, servers.address("jobs/mine"), "TUTTI_SECRET=correct-horse"); });
+    EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+  }
+}
+
+TEST(StoreJobs, AtEtcdOthersAreNotTakenForTheirs) {
+  if (const std::string missing = tutti::EtcdServers::missing(); !missing.empty()) GTEST_SKIP() << missing;
+  const tutti::EtcdServers servers(1);
+  Job job;
+  job.ranks = 2;
+  const Outcome outcome = run_job(job, [&](Rank& rank) {
+    tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
+    options.settings = rank.rank() == 0 ? "TUTTI_SECRET=correct-horse" : "TUTTI_SECRET=battery-staple";
+    options.timeout_ns = 2'000'000'000;
+    tutti_comm* comm = nullptr;
+    const std::string store = servers.address("jobs");
+    const tutti_status got = tutti_comm_create_from_store(&comm, 2, rank.rank(), store.c_str(), &options);
+    rank.check(got != TUTTI_OK, "two secrets made one communicator");
+    rank.expect_text(tutti_last_error(), {"TUTTI_SECRET", store});
+    rank.meet();
+  });
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
 
 #ifdef TUTTI_STORE_PROGRAM

@@ -3,9 +3,11 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "src/membership/etcd_store.h"
 #include "src/membership/file_store.h"
 #include "src/membership/memory_store.h"
 #include "src/membership/tcp_store.h"
+#include "tests/membership/etcd_servers.h"
 
 namespace tutti {
 
@@ -54,11 +56,31 @@ class TcpSite final : public StoreSite {
   std::unique_ptr<TcpStoreServer> server_;
 };
 
+// All sites of a program share one etcd, each with a prefix of its own.
+class EtcdSite final : public StoreSite {
+ public:
+  std::string missing() const override { return EtcdServers::missing(); }
+  std::shared_ptr<Store> open() override {
+    static const auto servers = std::make_unique<EtcdServers>(1);
+    auto store = EtcdStore::create(servers->address(prefix_), "secret");
+    EXPECT_TRUE(store.is_ok()) << store.status().text();
+    return std::move(*store);
+  }
+
+ private:
+  static std::string next_prefix() {
+    static int sites = 0;
+    return format("site{}", ++sites);
+  }
+  const std::string prefix_ = next_prefix();
+};
+
 }  // namespace
 
 std::unique_ptr<StoreSite> make_memory_site() { return std::make_unique<MemorySite>(); }
 std::unique_ptr<StoreSite> make_file_site() { return std::make_unique<FileSite>(); }
 std::unique_ptr<StoreSite> make_tcp_site() { return std::make_unique<TcpSite>(); }
+std::unique_ptr<StoreSite> make_etcd_site() { return std::make_unique<EtcdSite>(); }
 
 std::string make_directory() {
   std::string path = testing::TempDir() + "tutti_store_XXXXXX";

@@ -13,6 +13,8 @@ namespace tutti {
 
 class StoreSite {
  public:
+  // Empty, or why the tests at this site are to be skipped: then nothing else may be called.
+  virtual std::string missing() const { return {}; }
   virtual ~StoreSite() = default;
   virtual std::shared_ptr<Store> open() = 0;
 };
@@ -25,8 +27,10 @@ struct SiteKind {
 std::unique_ptr<StoreSite> make_memory_site();
 std::unique_ptr<StoreSite> make_file_site();
 std::unique_ptr<StoreSite> make_tcp_site();
+std::unique_ptr<StoreSite> make_etcd_site();
 
-inline const SiteKind kSiteKinds[] = {{"memory", make_memory_site}, {"file", make_file_site}, {"tcp", make_tcp_site}};
+inline const SiteKind kSiteKinds[] = {
+    {"memory", make_memory_site}, {"file", make_file_site}, {"tcp", make_tcp_site}, {"etcd", make_etcd_site}};
 
 inline std::string site_name(const testing::TestParamInfo<SiteKind>& info) { return info.param.name; }
 
