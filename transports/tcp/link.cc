@@ -46,6 +46,7 @@ void TcpLink::open(Descriptor descriptor, const Endpoint& remote, const TcpOptio
   descriptor_ = std::move(descriptor);
   local_ = local_endpoint(descriptor_.get());
   remote_ = remote;
+  if (remote_.ip == local_.ip || remote_.ip.is_loopback()) tune_for_this_host(descriptor_.get());
   sender_.emplace(options.copied_bytes_max);
   receiver_.emplace(options.frame_bytes_max);
   state_ = State::open;

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "src/base/format.h"
 
@@ -60,6 +61,13 @@ void tune(int fd, const SocketTuning& tuning) {
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds);
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 2);
+  }
+}
+
+void tune_for_this_host(int fd) {
+  for (const std::string_view control : {"cubic", "reno"}) {  // the second is in every kernel, and anybody may use it
+    if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, control.data(), static_cast<socklen_t>(control.size())) == 0)
+      return;
   }
 }
 
