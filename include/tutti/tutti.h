@@ -151,9 +151,10 @@ TUTTI_API tutti_status tutti_unique_id_create(tutti_unique_id *id);
 TUTTI_API tutti_status tutti_comm_create(tutti_comm **comm, int size, const tutti_unique_id *id, int rank,
                                          const tutti_comm_options *options);
 
-/* The same with a store: "tcp://host:port" (rank 0 serves it there unless something does already) or
-   "file:///directory" (a directory all ranks share). Communicators of one store are told apart by options->name;
-   ranks prove that they know TUTTI_SECRET. Errors as above. */
+/* The same with a store: "tcp://host:port" (rank 0 serves it there unless something does already), "file:///directory"
+   (a directory all ranks share), "etcd://host:port[,host:port...][/prefix]", or "callback://name" (A store of your own,
+   below). Communicators of one store are told apart by options->name; ranks prove that they know TUTTI_SECRET. Errors
+   as above. */
 TUTTI_API tutti_status tutti_comm_create_from_store(tutti_comm **comm, int size, int rank, const char *store,
                                                     const tutti_comm_options *options);
 
@@ -346,6 +347,51 @@ TUTTI_API tutti_status tutti_mem_free(void *memory);
 typedef struct tutti_memory tutti_memory;
 TUTTI_API tutti_status tutti_mem_register(void *memory, size_t bytes, tutti_memory **handle);
 TUTTI_API tutti_status tutti_mem_deregister(tutti_memory *handle);
+
+/* ---- A store of your own ------------------------------------------------------------------------------------------
+ *
+ * A framework that has a store already (torch.distributed's TCPStore, say) can let Tutti's ranks meet there. Two
+ * functions are enough; every change becomes an entry of a journal, under the keys "tutti/0", "tutti/1", ... in that
+ * store, and everything else (counting, comparing, listing, removing) is Tutti's own, so that the store needs none of
+ * it. Entries are never removed; they take about 1 KB for each rank of each communicator that is created, and every
+ * rank reads all of them. So put a prefix of your own in front of the keys for each job, attempt or process group.
+ *
+ * Contract of the functions. They are called from threads that call Tutti, and from threads of Tutti's own, several at
+ * once; one that waits must not keep the others waiting (give each thread a connection of its own, as torch's
+ * Store.clone does). They must not call Tutti, apart from tutti_store_reply_set, nor throw. Pointers that they get are
+ * valid during the call. timeout_ns: how long to wait at most; 0 = not at all, negative = no limit. They return
+ * TUTTI_OK after giving a value to `reply`; TUTTI_TIMEOUT; TUTTI_PEER_LOST when the store has gone; or TUTTI_SYSTEM;
+ * with an error, `reply` may be given a sentence that says why.
+ */
+
+/* Where a function below puts what it found. */
+typedef struct tutti_store_reply tutti_store_reply;
+
+typedef struct tutti_store_callbacks {
+  size_t size; /* sizeof(tutti_store_callbacks) */
+  void *user;  /* passed to both */
+
+  /* Waits until the key is there and gives its value. TIMEOUT: it is not. */
+  tutti_status (*get)(void *user, const char *key, int64_t timeout_ns, tutti_store_reply *reply);
+
+  /* Stores the value if the key is absent, as one step, and gives what the key holds now: this value or the one that was
+     there. Values are binary, never empty, never twice the same, and at most 1.1 MiB long. For torch: compare_set(key,
+     "", value). */
+  tutti_status (*set_if_absent)(void *user, const char *key, const void *value, size_t value_size, int64_t timeout_ns,
+                                tutti_store_reply *reply);
+} tutti_store_callbacks;
+#define TUTTI_STORE_CALLBACKS_INIT {sizeof(tutti_store_callbacks), NULL, NULL, NULL}
+
+/* Copies a value or a sentence; the last one counts. Only inside a function above. */
+TUTTI_API tutti_status tutti_store_reply_set(tutti_store_reply *reply, const void *bytes, size_t size);
+
+/* Makes "callback://NAME" an address of this store in this process, for every function and setting that takes the
+   address of a store. The table is copied. INVALID: the name is empty or taken, or a function is NULL. */
+TUTTI_API tutti_status tutti_store_register(const char *name, const tutti_store_callbacks *callbacks);
+
+/* Ends that: waits for calls that are under way, and the functions are not called any more; what still uses the store
+   gets PEER_LOST. INVALID: no store has this name. */
+TUTTI_API tutti_status tutti_store_unregister(const char *name);
 
 /* ---- Looking inside ---------------------------------------------------------------------------------------------- */
 

@@ -12,6 +12,7 @@
 
 #include "src/api/handles.h"
 #include "src/api/invitation.h"
+#include "src/api/store_callbacks.h"
 #include "src/api/unique_id.h"
 #include "src/base/format.h"
 #include "src/base/random.h"
@@ -188,6 +189,7 @@ std::string own_address() {
 
 Result<Store*> job_store(const LaunchEnvironment& launch, const std::string& secret, Instant deadline,
                          const Log& log) {
+  if (is_callback_address(launch.store)) return callback_store(launch.store, secret);
   Stores& all = stores();
   const std::lock_guard lock(all.mutex);
   // Rank 0 may have to serve it, whoever else of this process (a thread each) has joined already.

@@ -23,16 +23,24 @@ Status StoreTable::check_value(std::string_view value) {
           format("a value of {} bytes is too long; at most {} are allowed", value.size(), Store::kValueBytes)};
 }
 
+std::size_t StoreTable::bytes_with(std::string_view key, std::string_view value) const {
+  const std::string* const present = find(key);
+  const std::size_t before = present == nullptr ? 0 : key.size() + present->size() + kEntryBytes;
+  return bytes_ - before + key.size() + value.size() + kEntryBytes;
+}
+
+Status StoreTable::check_room(std::string_view key, std::string_view value) const {
+  if (bytes_with(key, value) <= limit_) return {};
+  return {Code::system, format("the store is full: {} of {} are in use by {} keys; nothing was stored",
+                               format_bytes(bytes_), format_bytes(limit_), map_.size())};
+}
+
 Status StoreTable::set(std::string_view key, std::string_view value) {
   TUTTI_RETURN_IF_ERROR(check_key(key));
   TUTTI_RETURN_IF_ERROR(check_value(value));
+  TUTTI_RETURN_IF_ERROR(check_room(key, value));
+  const std::size_t after = bytes_with(key, value);
   const auto found = map_.find(key);
-  const std::size_t before = found == map_.end() ? 0 : key.size() + found->second.size() + kEntryBytes;
-  const std::size_t after = bytes_ - before + key.size() + value.size() + kEntryBytes;
-  if (after > limit_) {
-    return {Code::system, format("the store is full: {} of {} are in use by {} keys; nothing was stored",
-                                 format_bytes(bytes_), format_bytes(limit_), map_.size())};
-  }
   if (found == map_.end()) {
     map_.emplace(key, value);
   } else {

@@ -27,6 +27,8 @@ class StoreTable {
   static Status check_prefix(std::string_view prefix);  // a prefix may be empty
   static Status check_value(std::string_view value);
 
+  Status check_room(std::string_view key, std::string_view value) const;  // SYSTEM when `set` would not fit
+
   Status set(std::string_view key, std::string_view value);
   const std::string* find(std::string_view key) const;  // null when absent; valid until the next change
   Result<Store::Swap> compare_and_swap(std::string_view key, std::optional<std::string_view> expected,
@@ -40,6 +42,8 @@ class StoreTable {
   std::size_t bytes() const { return bytes_; }
 
  private:
+  std::size_t bytes_with(std::string_view key, std::string_view value) const;  // after it is stored
+
   using Map = std::map<std::string, std::string, std::less<>>;
 
   Map map_;

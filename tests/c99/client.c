@@ -122,6 +122,31 @@ static void check_texts(tutti_comm* comm) {
   EXPECT(text[0] == '\0');
 }
 
+static tutti_status get_nothing(void* user, const char* key, int64_t timeout_ns, tutti_store_reply* reply) {
+  (void)user, (void)key, (void)timeout_ns;
+  OK(tutti_store_reply_set(reply, "nothing here", 12));
+  return TUTTI_SYSTEM;
+}
+
+static tutti_status set_nothing(void* user, const char* key, const void* value, size_t value_size, int64_t timeout_ns,
+                                tutti_store_reply* reply) {
+  (void)value, (void)value_size;
+  return get_nothing(user, key, timeout_ns, reply);
+}
+
+static void check_store(void) {
+  tutti_comm* comm = NULL;
+  tutti_store_callbacks callbacks = TUTTI_STORE_CALLBACKS_INIT;
+  EXPECT(tutti_store_register("c99", &callbacks) == TUTTI_INVALID);
+  callbacks.get = get_nothing;
+  callbacks.set_if_absent = set_nothing;
+  OK(tutti_store_register("c99", &callbacks));
+  EXPECT(tutti_comm_create_from_store(&comm, 2, 0, "callback://c99", NULL) == TUTTI_SYSTEM);
+  EXPECT(strstr(tutti_last_error(), "nothing here") != NULL);
+  OK(tutti_store_unregister("c99"));
+  EXPECT(tutti_comm_create_from_store(&comm, 2, 0, "callback://c99", NULL) == TUTTI_INVALID);
+}
+
 static int be_rank(tutti_comm* comm) {
   tutti_comm* half = NULL;
   tutti_comm* twin = NULL;
@@ -147,6 +172,7 @@ static int be_rank(tutti_comm* comm) {
   OK(tutti_comm_destroy(single));
   OK(tutti_comm_create_from_store(&stored, 1, 0, "file:///nowhere", NULL));
   OK(tutti_comm_destroy(stored));
+  check_store();
   OK(tutti_comm_finalize(comm, 0));
   OK(tutti_comm_destroy(comm));
   return 0;

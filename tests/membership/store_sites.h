@@ -17,6 +17,7 @@ class StoreSite {
   virtual std::string missing() const { return {}; }
   virtual ~StoreSite() = default;
   virtual std::shared_ptr<Store> open() = 0;
+  virtual bool spans_processes() const { return true; }
 };
 
 struct SiteKind {
@@ -28,9 +29,12 @@ std::unique_ptr<StoreSite> make_memory_site();
 std::unique_ptr<StoreSite> make_file_site();
 std::unique_ptr<StoreSite> make_tcp_site();
 std::unique_ptr<StoreSite> make_etcd_site();
+std::unique_ptr<StoreSite> make_callback_site();  // on a memory store's get and set_if_absent
+std::unique_ptr<StoreSite> make_torch_site();     // on what a store of torch offers
 
-inline const SiteKind kSiteKinds[] = {
-    {"memory", make_memory_site}, {"file", make_file_site}, {"tcp", make_tcp_site}, {"etcd", make_etcd_site}};
+inline const SiteKind kSiteKinds[] = {{"memory", make_memory_site},     {"file", make_file_site},
+                                      {"tcp", make_tcp_site},           {"etcd", make_etcd_site},
+                                      {"callback", make_callback_site}, {"torch", make_torch_site}};
 
 inline std::string site_name(const testing::TestParamInfo<SiteKind>& info) { return info.param.name; }
 
