@@ -374,9 +374,9 @@ typedef struct tutti_store_callbacks {
   /* Waits until the key is there and gives its value. TIMEOUT: it is not. */
   tutti_status (*get)(void *user, const char *key, int64_t timeout_ns, tutti_store_reply *reply);
 
-  /* Stores the value if the key is absent, as one step, and gives what the key holds now: this value or the one that was
-     there. Values are binary, never empty, never twice the same, and at most 1.1 MiB long. For torch: compare_set(key,
-     "", value). */
+  /* Stores the value if the key is absent, as one step, and gives what the key holds now: this value or the one that
+     was there. Values are binary, never empty, never twice the same, and at most 1.1 MiB long. For torch:
+     compare_set(key, "", value). */
   tutti_status (*set_if_absent)(void *user, const char *key, const void *value, size_t value_size, int64_t timeout_ns,
                                 tutti_store_reply *reply);
 } tutti_store_callbacks;
