@@ -202,7 +202,8 @@ class EtcdRelayTest : public testing::Test {
 
   void SetUp() override {
     if (const std::string missing = EtcdServers::missing(); !missing.empty()) GTEST_SKIP() << missing;
-    servers_ = std::make_unique<EtcdServers>(1);
+    servers_ = &shared_etcd();
+    prefix_ = testing::UnitTest::GetInstance()->current_test_info()->name();
     relay_ = std::make_unique<HttpServer>(
         [this](const HttpServer::Peer& peer, const std::string& path, const std::string& body) {
           const Fate fate = path == "kv/txn" ? fate_(body) : Fate::pass;
@@ -213,8 +214,8 @@ class EtcdRelayTest : public testing::Test {
           peer.answer(is_refusal ? 400 : 200, answer);
           return true;
         });
-    near_ = open("etcd://" + relay_->host_port() + "/job");
-    far_ = open(servers_->address("job"));
+    near_ = open("etcd://" + relay_->host_port() + "/" + prefix_);
+    far_ = open(servers_->address(prefix_));
     // Lease and session are there before anything is lost.
     ASSERT_TRUE(near_->set("warm", "up", later()).is_ok());
     ASSERT_TRUE(far_->remove("", later()).is_ok());
@@ -224,7 +225,8 @@ class EtcdRelayTest : public testing::Test {
     relay_.reset();
   }
 
-  std::unique_ptr<EtcdServers> servers_;
+  const EtcdServers* servers_ = nullptr;
+  std::string prefix_;
   std::function<Fate(const std::string&)> fate_ = [](const std::string&) { return Fate::pass; };
   std::unique_ptr<HttpServer> relay_;
   std::unique_ptr<EtcdStore> near_;  // through the relay
@@ -316,9 +318,9 @@ TEST_F(EtcdRelayTest, AnOpenChangeOfAForgottenProcessIsLost) {
   int number = 0;
   fate_ = [&](const std::string&) {
     if (number++ > 0) return Fate::pass;
-    servers_->ask(
-        0, "kv/deleterange",
-        R"({"key":")" + to_base64("job/session/") + R"(","range_end":")" + to_base64("job/session0") + R"("})");
+    servers_->ask(0, "kv/deleterange",
+                  R"({"key":")" + to_base64(prefix_ + "/session/") + R"(","range_end":")" +
+                      to_base64(prefix_ + "/session0") + R"("})");
     return Fate::lose_request;
   };
   const Status status = near_->set("key", "value", later());

@@ -145,4 +145,9 @@ void EtcdServers::kill(int member) {
 
 void EtcdServers::restart(int member) { start(member); }
 
+EtcdServers& shared_etcd() {
+  static const auto servers = std::make_unique<EtcdServers>(1);
+  return *servers;
+}
+
 }  // namespace tutti

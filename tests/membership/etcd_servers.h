@@ -43,4 +43,8 @@ class EtcdServers {
   std::vector<Member> members_;
 };
 
+// One member for all tests of a program that leave it alive; each takes a prefix of its own. To be called first by
+// the main thread, since what a thread starts dies with it.
+EtcdServers& shared_etcd();
+
 }  // namespace tutti

@@ -129,7 +129,7 @@ TEST_F(EtcdClusterTest, AMemberThatFallsSilentIsLeft) {
 
 TEST_F(EtcdClusterTest, AMinorityAloneIsLostRatherThanWrong) {
   EtcdStore::Options options = impatient();
-  options.limits.silence = 2s;
+  options.limits.silence = 700ms;
   const auto store = open(servers_->address("minority"), "secret", options);
   ASSERT_TRUE(store->set("a", "1", later()).is_ok());
   servers_->kill(0);
@@ -164,9 +164,9 @@ TEST_F(EtcdStoreTest, AClusterThatIsGoneIsLostAndItsWaitsEnd) {
 }
 
 TEST_F(EtcdStoreTest, AnotherSecretNeitherReadsNorIsRead) {
-  EtcdServers servers(1);
-  const auto member = open(servers.address("job"));
-  const auto stranger = open(servers.address("job"), "another");
+  const EtcdServers& servers = shared_etcd();
+  const auto member = open(servers.address("strangers"));
+  const auto stranger = open(servers.address("strangers"), "another");
   ASSERT_TRUE(member->set("a", "1", later()).is_ok());
   for (const Status& status :
        {stranger->get("a", later()).status(), stranger->gather("", 1, later()).status,
@@ -176,15 +176,15 @@ TEST_F(EtcdStoreTest, AnotherSecretNeitherReadsNorIsRead) {
     EXPECT_NE(status.text().find("TUTTI_SECRET"), std::string::npos) << status.text();
   }
   // By etcd's own means, which need no secret.
-  servers.ask(0, "kv/put", R"({"key":")" + to_base64("job/data/c") + R"(","value":"MQ=="})");
+  servers.ask(0, "kv/put", R"({"key":")" + to_base64("strangers/data/c") + R"(","value":"MQ=="})");
   const Status forged = member->get("c", later()).status();
   EXPECT_EQ(forged.code(), Code::invalid);
-  EXPECT_NE(forged.text().find("the key job/data/c holds 1 bytes"), std::string::npos) << forged.text();
+  EXPECT_NE(forged.text().find("the key strangers/data/c holds 1 bytes"), std::string::npos) << forged.text();
   EXPECT_EQ(*member->get("a", later()), "1");
 }
 
 TEST_F(EtcdStoreTest, PrefixesAreWorldsApart) {
-  EtcdServers servers(1);
+  const EtcdServers& servers = shared_etcd();
   const auto one = open(servers.address("one"));
   const auto other = open(servers.address("one/more"), "another secret");
   ASSERT_TRUE(one->set("a", "1", later()).is_ok());
@@ -213,18 +213,18 @@ TEST_F(EtcdStoreTest, KeysStayWhileAnyProcessLivesAndGoWithTheLast) {
 }
 
 TEST_F(EtcdStoreTest, AJobWhoseLeaseAndSessionsAreGoneMakesNewOnes) {
-  EtcdServers servers(1);
-  const auto store = open(servers.address("job"));
+  const EtcdServers& servers = shared_etcd();
+  const auto store = open(servers.address("forgotten"));
   ASSERT_TRUE(store->set("a", "1", later()).is_ok());
   const auto keys = [&](const std::string& prefix) {
     return R"({"key":")" + to_base64(prefix) + R"(","range_end":")" + to_base64(etcd_range_end(prefix)) + R"("})";
   };
-  servers.ask(0, "kv/deleterange", keys("job/session/"));
+  servers.ask(0, "kv/deleterange", keys("forgotten/session/"));
   EXPECT_TRUE(store->set("b", "2", later()).is_ok());
-  const auto lease = decode_etcd_range(servers.ask(0, "kv/range", keys("job/lease")));
+  const auto lease = decode_etcd_range(servers.ask(0, "kv/range", keys("forgotten/lease")));
   ASSERT_TRUE(lease.is_ok());
   const std::string number =
-      *StoreSeal::create("secret", "tutti etcd store v1")->open("job/lease", lease->found.entries.at(0).value);
+      *StoreSeal::create("secret", "tutti etcd store v1")->open("forgotten/lease", lease->found.entries.at(0).value);
   servers.ask(0, "lease/revoke", R"({"ID":")" + number + R"("})");
   EXPECT_EQ(store->gather("", 0, later()).entries.size(), 0u);
   EXPECT_EQ(*store->add("c", 3, later()), 3);
@@ -232,7 +232,7 @@ TEST_F(EtcdStoreTest, AJobWhoseLeaseAndSessionsAreGoneMakesNewOnes) {
 }
 
 TEST_F(EtcdStoreTest, IsOpenedByItsAddress) {
-  EtcdServers servers(1);
+  const EtcdServers& servers = shared_etcd();
   const auto one = open_store(servers.address("tutti"), "secret", later());
   const std::string without_prefix = servers.address("");
   const auto other = open_store(without_prefix.substr(0, without_prefix.size() - 1), "secret", later());

@@ -61,13 +61,11 @@ class TcpSite final : public StoreSite {
   std::unique_ptr<TcpStoreServer> server_;
 };
 
-// All sites of a program share one etcd, each with a prefix of its own.
 class EtcdSite final : public StoreSite {
  public:
   std::string missing() const override { return EtcdServers::missing(); }
   std::shared_ptr<Store> open() override {
-    static const auto servers = std::make_unique<EtcdServers>(1);
-    auto store = EtcdStore::create(servers->address(prefix_), "secret");
+    auto store = EtcdStore::create(shared_etcd().address(prefix_), "secret");
     EXPECT_TRUE(store.is_ok()) << store.status().text();
     return std::move(*store);
   }
