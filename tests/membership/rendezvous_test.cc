@@ -63,7 +63,7 @@ TEST_P(Rendezvous, OneRankAloneMeetsItself) {
 }
 
 TEST_P(Rendezvous, MissingRanksAreNamed) {
-  for (const auto& roster : meet(5, {0, 1, 4}, soon())) {
+  for (const auto& roster : meet(5, {0, 1, 4}, deadline_after(monotonic_now(), site_->patience()))) {
     ASSERT_FALSE(roster.is_ok());
     EXPECT_EQ(roster.status().code(), Code::timeout);
     EXPECT_EQ(roster.status().culprit(), 2);

@@ -64,6 +64,8 @@ class TcpSite final : public StoreSite {
 class EtcdSite final : public StoreSite {
  public:
   std::string missing() const override { return EtcdServers::missing(); }
+  // etcd writes to a disk, and the first change needs a lease and a session before.
+  Nanoseconds patience() const override { return 2s; }
   std::shared_ptr<Store> open() override {
     auto store = EtcdStore::create(shared_etcd().address(prefix_), "secret");
     EXPECT_TRUE(store.is_ok()) << store.status().text();

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -18,6 +19,8 @@ class StoreSite {
   virtual ~StoreSite() = default;
   virtual std::shared_ptr<Store> open() = 0;
   virtual bool spans_processes() const { return true; }
+  // How long a few first calls may take here.
+  virtual Nanoseconds patience() const { return std::chrono::milliseconds(100); }
 };
 
 struct SiteKind {
