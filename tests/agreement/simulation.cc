@@ -25,8 +25,10 @@ Simulation::Simulation(std::uint64_t seed) : random_(seed) {
   const bool is_quarrel = story >= 0.15 && story < 0.25;
   const bool is_cascade = story >= 0.25 && story < 0.4;
   if (is_cascade) size_ = 5 + size_ % 5;
+  if (is_quarrel) size_ = 3 + size_ % 5;
   minimum_ = random_.chance(0.15) ? 1 + static_cast<std::uint32_t>(random_.below(size_)) : 1;
-  plan_network(is_doomed ? 3 : static_cast<int>(random_.below(3)));
+  plan_network(is_doomed ? 3 : is_quarrel ? 1 : static_cast<int>(random_.below(3)));
+  if (is_quarrel) retry_ = delay_max_ * static_cast<std::int64_t>(1 + random_.below(8)) / 8;
   join(seed, is_doomed ? kMicrosecond * 20 : random_.chance(0.8) ? delay_max_ : 10 * delay_max_);
   if (is_doomed) {
     plan_doom();
@@ -112,7 +114,9 @@ void Simulation::plan_cascade() {
 
 // Several members take themselves for the leader, since they suspect others who live; some of them die.
 void Simulation::plan_quarrel() {
-  retry_ = delay_max_ * static_cast<std::int64_t>(1 + random_.below(4)) / 4;
+  for (Link& link : links_) {
+    if (random_.chance(0.7)) link.base = kMicrosecond * static_cast<std::int64_t>(random_.below(1'900));
+  }
   for (std::uint32_t who = 0; who < size_; ++who) {
     std::uint32_t left = (size_ - 1) / 2;
     for (std::uint32_t whom = 0; whom < size_ && left > 0; ++whom) {

@@ -12,7 +12,7 @@ namespace {
 
 struct Seeds {
   std::uint64_t first = 1;
-  std::uint64_t last = 4'000;
+  std::uint64_t last = 14'000;
 };
 
 Seeds seeds() {
@@ -26,7 +26,7 @@ Seeds seeds() {
     return {first, std::strtoull(end + (*end == '-'), nullptr, 10)};
   }
   const char* const wants_long = std::getenv("TUTTI_TEST_LONG");
-  return {1, wants_long != nullptr && std::string(wants_long) == "1" ? 200'000u : 4'000u};
+  return {1, wants_long != nullptr && std::string(wants_long) == "1" ? 200'000u : 14'000u};
 }
 
 TEST(AgreementSimulation, SurvivorsDecideOneValueOrSayWhyTheyCannot) {
