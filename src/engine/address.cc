@@ -81,6 +81,7 @@ std::vector<std::byte> ProcessAddress::encode() const {
   writer.number(kMagic, 4);
   for (const std::uint64_t word : {process.high, process.low, host.high, host.low}) writer.number(word, 8);
   writer.number(pid, 4);
+  writer.number(pid_namespace, 8);
   writer.number(cores, 4);
   writer.number(lanes, 4);
   writer.number(has_segment ? 1 : 0, 1);
@@ -103,6 +104,7 @@ Result<ProcessAddress> ProcessAddress::decode(std::span<const std::byte> bytes) 
   address.host.high = reader.number(8);
   address.host.low = reader.number(8);
   address.pid = static_cast<std::uint32_t>(reader.number(4));
+  address.pid_namespace = reader.number(8);
   address.cores = static_cast<std::uint32_t>(reader.number(4));
   address.lanes = static_cast<std::uint32_t>(reader.number(4));
   address.has_segment = reader.number(1) != 0;

@@ -17,9 +17,10 @@ struct ProcessAddress {
   ProcessId process;
   HostId host;
   std::uint32_t pid = 0;
-  std::uint32_t cores = 1;   // processors this process may use
-  std::uint32_t lanes = 1;   // connections to one peer that its network transport offers
-  bool has_segment = false;  // its preferred transport shares a segment with processes of the same host
+  std::uint64_t pid_namespace = 0;  // in which `pid` means this process; 0: not known
+  std::uint32_t cores = 1;          // processors this process may use
+  std::uint32_t lanes = 1;          // connections to one peer that its network transport offers
+  bool has_segment = false;         // its preferred transport shares a segment with processes of the same host
   std::string host_name;
   struct Reach {
     std::string transport;

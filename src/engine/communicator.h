@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "src/engine/council.h"
 #include "src/engine/operation.h"
 #include "src/planning/planner.h"
 #include "src/transport/board.h"
@@ -20,6 +21,8 @@ struct Member {
   bool gone = false;               // has destroyed its end
   std::uint64_t board_offset = 0;  // of its part in its process's segment; kNoBoard: it has none
   std::uint32_t goodbyes = 0;      // of the lanes of its process, before it is gone
+  std::uint32_t left_after = 0;    // elastic, gone: the operation up to which it had completed all
+  bool left_for_good = false;      // elastic, gone: it is no member of a successor either
 };
 
 constexpr std::uint64_t kNoBoard = ~0ull;
@@ -37,6 +40,8 @@ class Communicator {
   Rank size() const { return static_cast<Rank>(members_.size()); }
   const std::string& name() const { return name_; }
   const Status& failure() const { return failure_; }
+  const Council* council() const { return council_.get(); }  // null: not elastic
+  bool verdict_excludes_self() const { return council_->verdict.has_lost(rank_); }
   const Planner& planner() const { return *planner_; }
   std::size_t pending() const { return operations_; }  // operations not complete
   // "rank 5 (node07 pid 4242)"
@@ -51,9 +56,20 @@ class Communicator {
            static_cast<std::uint64_t>(sends) << 32 | number;
   }
 
+  // A call on a frozen one is taken, too: it ends with the verdict, as those before it.
+  bool takes_operations() const {
+    return failure_.is_ok() || (council_ != nullptr && council_->stage == Council::Stage::frozen);
+  }
+
   Operation* find(std::uint32_t number) const {
     const std::uint32_t index = number - first_number_;
     return index < active_.size() ? active_[index] : nullptr;
+  }
+
+  // Something may come by the board.
+  bool uses_board() const {
+    return !on_board_.empty() || (council_ != nullptr && board_wanted_ && !active_.empty() &&
+                                  active_.front()->state_ == Operation::State::committing);
   }
 
   std::uint64_t id_ = 0;
@@ -81,6 +97,8 @@ class Communicator {
 
   static constexpr std::uint32_t kHistory = 256;  // calls remembered, for probes about complete operations
   std::vector<Signature> history_ = std::vector<Signature>(kHistory);
+
+  std::unique_ptr<Council> council_;  // elastic communicators have one
 
   std::unique_ptr<Board> board_;
   bool board_wanted_ = false;             // every member has a part

@@ -29,6 +29,7 @@ Engine::Engine(EngineOptions options, std::vector<std::unique_ptr<Transport>> tr
   address_.process = options_.process;
   address_.host = options_.host;
   address_.pid = options_.pid;
+  address_.pid_namespace = options_.pid_namespace;
   address_.cores = options_.cores;
   address_.host_name = options_.host_name;
   bool first = true;
@@ -131,6 +132,7 @@ Result<Communicator*> Engine::create_from(const Communicator& parent, std::uint6
   spec.board_bytes = parent.planner_->shape().board_bytes;
   spec.segment_bytes = parent.planner_->shape().segment_bytes;
   spec.algorithm = parent.planner_->forced();
+  spec.elastic = parent.council_ != nullptr;
   for (std::size_t i = 0; i < members.size(); ++i) {
     if (members[i] == parent.rank_) spec.rank = static_cast<Rank>(i);
     communicator->members_.push_back(
@@ -149,6 +151,7 @@ Result<Communicator*> Engine::install(std::unique_ptr<Communicator> communicator
   const std::size_t ranks = communicator->members_.size();
   communicator->sends_to_.assign(ranks, 0);
   communicator->receives_from_.assign(ranks, 0);
+  if (spec.elastic) communicator->council_ = std::make_unique<Council>(static_cast<Rank>(ranks), spec.rank);
   const Shape shape = shape_of(communicator->members_, spec);
   communicator->board_wanted_ = shape.has_board;
   Result<Planner> planner = Planner::make(options_.algorithms, shape, spec.algorithm);
@@ -182,17 +185,19 @@ void Engine::abort(Communicator* communicator, const Status& why, Instant now) {
 }
 
 void Engine::destroy(Communicator* communicator, Instant now) {
-  if (communicator->operations_ > 0 && communicator->failure_.is_ok()) {
-    fail_communicator(*communicator,
-                      Status(Code::aborted, format("{}: {} destroyed the communicator with {} operations pending",
-                                                   communicator->name_, communicator->describe(communicator->rank_),
-                                                   communicator->operations_))
-                          .blaming(communicator->rank_),
-                      now);
+  if (communicator->operations_ > 0 && (communicator->failure_.is_ok() || communicator->council_)) {
+    const Status why = Status(Code::aborted, format("{}: {} destroyed the communicator with {} operations pending",
+                                                    communicator->name_, communicator->describe(communicator->rank_),
+                                                    communicator->operations_))
+                           .blaming(communicator->rank_);
+    communicator->council_ ? leave_council(*communicator, why, now) : fail_communicator(*communicator, why, now);
   }
   Frame frame;
   frame.communicator = communicator->id_;
   frame.kind = FrameKind::goodbye;
+  const Ended farewell = farewell_of(*communicator);
+  frame.number = farewell.number;
+  frame.segment = farewell.for_good ? 1 : 0;
   frame.source = communicator->rank_;
   // One on every lane, behind what was sent there.
   for (Rank rank = 0; rank < communicator->size(); ++rank) {
@@ -207,17 +212,29 @@ void Engine::destroy(Communicator* communicator, Instant now) {
   }
   forget_early(*communicator);
   recorder_.close_communicator(communicator->record_, now);
-  remember_ended(communicator->id_);
+  remember_ended(*communicator);
   std::erase(boards_active_, communicator);
+  std::erase(councils_, communicator);
   auto found = communicators_.find({communicator->id_, communicator->rank_});
   leaving_.push_back(std::move(found->second));
   communicators_.erase(found);
   free_boards();
 }
 
-void Engine::remember_ended(std::uint64_t id) {
-  if (!ended_.insert(id).second) return;
-  ended_order_.push_back(id);
+Engine::Ended Engine::farewell_of(const Communicator& communicator) {
+  if (!communicator.council_) return {};
+  return {communicator.council_->reached.here(), communicator.council_->stage != Council::Stage::judged};
+}
+
+void Engine::remember_ended(const Communicator& communicator) {
+  Ended farewell = farewell_of(communicator);
+  const auto [known, is_new] = ended_.try_emplace(communicator.id_, farewell);
+  if (!is_new) {  // another rank of this process: what holds for both
+    known->second.number = std::min(known->second.number, farewell.number);
+    known->second.for_good &= farewell.for_good;
+    return;
+  }
+  ended_order_.push_back(communicator.id_);
   if (ended_order_.size() <= kEndedMax) return;
   ended_.erase(ended_order_.front());
   ended_order_.pop_front();
@@ -282,7 +299,7 @@ std::size_t Engine::progress(Instant now) {
     done += count;
   }
   for (std::size_t i = 0; i < boards_active_.size(); ++i) done += run_board(*boards_active_[i], now);
-  std::erase_if(boards_active_, [](const Communicator* c) { return c->on_board_.empty(); });
+  std::erase_if(boards_active_, [](const Communicator* c) { return !c->uses_board(); });
   for (auto& [link, channel] : channels_) {
     if (!channel->control.empty()) wire_.flush_control(*channel);
     if (!channel->blocked.empty()) retry(channel->blocked, now);
@@ -300,6 +317,8 @@ void Engine::check_timers(Instant now) {
   for (Channel* channel : std::vector<Channel*>(ending_)) {
     if (now >= channel->ends) end_channel(*channel, now);
   }
+  for (Communicator* communicator : std::vector<Communicator*>(councils_)) check_council(*communicator, now);
+  std::erase_if(councils_, [](const Communicator* c) { return !c->council_->has_work(); });
   if (!leaving_.empty()) free_boards();
   std::erase_if(orphans_, [&](auto& entry) {
     if (now - entry.second.since < kOrphansMax) return false;
@@ -325,6 +344,7 @@ void Engine::check_operation(Operation& operation, Instant now) {
     }
     return;
   }
+  if (operation.state_ == Operation::State::frozen || !operation.communicator_->failure_.is_ok()) return;
   if (now >= operation.deadline_) {
     fail(operation,
          Status(Code::timeout, format("{} did not complete within {}: {}", title(operation),
@@ -333,7 +353,7 @@ void Engine::check_operation(Operation& operation, Instant now) {
          now);
     return;
   }
-  if (now >= operation.next_probe_) probe(operation, now);
+  if (now >= operation.next_probe_ && operation.state_ != Operation::State::committing) probe(operation, now);
 }
 
 bool Engine::is_drained() {

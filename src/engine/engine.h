@@ -6,16 +6,17 @@
 // Failure. What goes wrong with one operation (a lost peer, a deadline, a mismatch, an abort) makes its communicator
 // wrong: all its operations end with that status, and every member that can be reached is told, so that all name the
 // same culprit. The caller's memory is let go of before an operation is complete, at the latest when its channels are
-// closed.
+// closed. On an elastic communicator the members agree first (council.h): every operation ends the same way on all
+// that survive, and they go on without the others.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "src/base/log.h"
@@ -31,10 +32,14 @@ struct EngineOptions {
   ProcessId process;
   HostId host;
   std::uint32_t pid = 0;
+  std::uint64_t pid_namespace = 0;
   std::uint32_t cores = 1;
   std::uint64_t cache_bytes = 128 << 20;  // what the last level of this host's caches keeps
   std::string host_name;
   Nanoseconds connect_timeout = std::chrono::seconds(60);
+  Nanoseconds silence_limit = std::chrono::seconds(5);  // of a member that others wait for in an agreement
+  // Whether the process has certainly ended, and nothing of it will come again; null: nobody can tell.
+  std::function<bool(const ProcessAddress&)> has_ended;
   std::span<const Algorithm> algorithms;
   Log log;
 };
@@ -55,6 +60,7 @@ struct CommunicatorSpec {
   std::uint64_t board_bytes = 8 << 10;
   std::uint32_t segment_bytes = 0;
   std::string algorithm;  // the setting TUTTI_ALGORITHM
+  bool elastic = false;   // operations end the same way on every survivor; see council.h
 };
 
 class Engine {
@@ -83,6 +89,14 @@ class Engine {
   void destroy(Communicator* communicator, Instant now);
   void abort(Communicator* communicator, const Status& why, Instant now);
 
+  // Elastic communicators. revoke() ends the work on it on all members, with the verdict that they agree upon.
+  void revoke(Communicator* communicator, const Status& why, Instant now) {
+    fail_communicator(*communicator, why, now);
+  }
+  // After the verdict: this member takes part in what follows. The contributions of all that do are council()->next,
+  // once they have agreed (roll.h); who is lost meanwhile may be missing. An error if this member is not among them.
+  Status begin_next(Communicator* communicator, std::string contribution, Instant now);
+
   // Whether start() would find a plan and a communicator that works.
   Status check(Communicator* communicator, const OperationRequest& request);
   // Starts an operation; it is complete when is_complete() says so, which may be at once. The caller owns the pointer
@@ -94,7 +108,7 @@ class Engine {
 
   // Does what can be done. Returns how many events and steps that were; 0 says that waiting may be in place.
   std::size_t progress(Instant now);
-  bool has_operations() const { return !operations_.empty(); }
+  bool has_operations() const { return !operations_.empty() || !councils_.empty(); }
   std::uint64_t completed() const { return completed_; }  // operations, since the beginning
   // Nothing taken by a link is still in this process, and nobody who lives still reads what it has published.
   bool is_drained();
@@ -112,6 +126,10 @@ class Engine {
   struct Orphans {
     Instant since{};
     std::vector<EarlyFrame> frames;
+  };
+  struct Ended {  // what the goodbyes of a communicator said, see FrameKind::goodbye
+    std::uint32_t number = 0;
+    bool for_good = false;
   };
   struct CommunicatorKey {
     std::uint64_t id;
@@ -132,7 +150,8 @@ class Engine {
                                 Instant now);
   void check_timers(Instant now);
   void check_operation(Operation& operation, Instant now);
-  void remember_ended(std::uint64_t id);
+  void remember_ended(const Communicator& communicator);
+  static Ended farewell_of(const Communicator& communicator);
   void free_boards();
 
   // engine_links.cc
@@ -158,7 +177,7 @@ class Engine {
   void on_probe(Communicator& communicator, Channel& channel, const Frame& frame, Instant now);
   void on_position(Communicator& communicator, const Frame& frame);
   void tell_position(const Operation& operation, Rank rank);
-  void say_goodbye(Channel& channel, const Frame& asked);
+  void say_goodbye(Channel& channel, const Frame& asked, const Ended& ended);
   void on_goodbye(Communicator& communicator, const Frame& frame, Instant now);
   void keep(Arrival* arrival);
   void drop(Arrival* arrival);
@@ -174,19 +193,50 @@ class Engine {
   void fail_if_orphaned(Operation& operation, Instant now);
   void deliver_early(Operation& operation, Instant now);
   void settle(Operation& operation, Instant now);
-  void fail(Operation& operation, const Status& why, Instant now);
   void complete(Operation& operation, const Status& result, Instant now);
-  void fail_communicator(Communicator& communicator, const Status& why, Instant now);
   void tell_failure(Communicator& communicator);
+  static OperationKind recorded_kind(const OperationRequest& request);
+  void end_runs(Operation& operation, Code result);
+  std::string title(const Operation& operation) const;
+
+  // engine_failure.cc
+  void fail(Operation& operation, const Status& why, Instant now);
+  void fail_communicator(Communicator& communicator, const Status& why, Instant now);
+  void let_go(Operation& operation, const Status& why, Instant now);
   void forget_early(Communicator& communicator);
   void probe(Operation& operation, Instant now);
   bool waits_on(const Operation& operation, Rank rank) const;
-  static OperationKind recorded_kind(const OperationRequest& request);
   std::string waiting_for(const Operation& operation) const;
   Rank missing_in(const Operation& operation) const;
-  std::string title(const Operation& operation) const;
+
+  // engine_council.cc
+  void keep_input(Operation& operation, const OperationRequest& request);
+  void finish(Operation& operation, Instant now);
+  void spread_reached(Communicator& communicator, Instant now);
+  std::size_t commit_reached(Communicator& communicator, Instant now);
+  void on_reached(Communicator& communicator, const Frame& frame, Instant now);
+  void freeze(Communicator& communicator, const Status& why, bool first_hand, Instant now);
+  void leave_council(Communicator& communicator, const Status& why, Instant now);
+  void lose_member(Communicator& communicator, const Peer& peer, Instant now);
+  static bool still_needs(const Communicator& communicator, Rank rank);
+  void miss_member(Communicator& communicator, const Frame& frame, Instant now);
+  void look_around(Communicator& communicator, Instant now);
+  void suspect(Communicator& communicator, Rank rank, bool certain, Instant now);
+  static void suspect_in_next(Council& council, Rank rank, Instant now);
+  void send_council(Communicator& communicator, Rank rank, std::uint32_t agreement,
+                    std::span<const std::byte> payload, Instant now);
+  void on_council(Communicator& communicator, const Frame& frame, Arrival* arrival, Instant now);
+  Status receive_next(Communicator& communicator, Rank rank, std::span<const std::byte> bytes, Instant now);
+  static void open_next(Communicator& communicator, Instant now);
+  void advance_council(Communicator& communicator, Instant now);
+  void apply_verdict(Communicator& communicator, Instant now);
+  void stop_council(Communicator& communicator, const Status& why, Instant now);
+  void end_operations(Communicator& communicator, Instant now);
+  void conclude(Operation& operation, Instant now);
+  void check_council(Communicator& communicator, Instant now);
 
   // engine_board.cc
+  void watch_board(Communicator& communicator);
   void link_board(Communicator& communicator, Instant now);
   std::size_t run_board(Communicator& communicator, Instant now);
   static void ring_board(const Communicator& communicator);
@@ -211,8 +261,9 @@ class Engine {
   std::unordered_map<CommunicatorKey, std::unique_ptr<Communicator>, CommunicatorKeyHash> communicators_;
   std::vector<const std::byte*> board_sources_;
   std::vector<Communicator*> boards_active_;  // with operations on their boards
+  std::vector<Communicator*> councils_;       // whose members are agreeing
   std::unordered_map<CommunicatorKey, Orphans, CommunicatorKeyHash> orphans_;
-  std::unordered_set<std::uint64_t> ended_;             // ids of communicators that were destroyed here lately
+  std::unordered_map<std::uint64_t, Ended> ended_;      // by id: communicators that were destroyed here lately
   std::deque<std::uint64_t> ended_order_;               // the oldest first
   std::vector<std::unique_ptr<Communicator>> leaving_;  // destroyed, with operations that transports still hold or a
                                                         // board that others still read

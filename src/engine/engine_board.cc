@@ -16,6 +16,11 @@ constexpr std::uint32_t kForgotten = 0;  // the digest of a call that is not rem
 
 }  // namespace
 
+void Engine::watch_board(Communicator& communicator) {
+  if (std::find(boards_active_.begin(), boards_active_.end(), &communicator) == boards_active_.end())
+    boards_active_.push_back(&communicator);
+}
+
 void Engine::link_board(Communicator& communicator, Instant now) {
   if (communicator.board_linked_) return;
   const std::uint64_t capacity = communicator.planner_->shape().board_bytes;
@@ -57,6 +62,10 @@ void Engine::link_board(Communicator& communicator, Instant now) {
   communicator.board_ =
       std::make_unique<Board>(std::move(parts), static_cast<std::uint32_t>(communicator.rank_), capacity);
   communicator.board_linked_ = true;
+  if (communicator.council_ && communicator.council_->reached.here() > 0) {  // by links, before
+    communicator.board_->reach(communicator.council_->reached.here());
+    ring_board(communicator);
+  }
 }
 
 std::size_t Engine::run_board(Communicator& communicator, Instant now) {
@@ -81,7 +90,7 @@ std::size_t Engine::run_board(Communicator& communicator, Instant now) {
     ring_board(communicator);  // whoever waits for a free cell
     for (const Recorder::Peer& peer : operation.board_records_) recorder_.end_peer(peer, Code::ok);
     operation.board_records_.clear();
-    complete(operation, {}, now);
+    finish(operation, now);
   }
   // Those behind the first may show what they have, so that they wait for each other only once. Strictly in order: a
   // later one that took the cell which the first is waiting for would never be consumed.
@@ -90,6 +99,7 @@ std::size_t Engine::run_board(Communicator& communicator, Instant now) {
     if (!publish(*communicator.on_board_[i], now)) break;
     ++done;
   }
+  if (communicator.council_) done += commit_reached(communicator, now);
   return done;
 }
 

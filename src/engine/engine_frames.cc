@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint32_t kFramesForNobodyMax = 16'384;  // per channel; well above what the window lets through
 constexpr std::size_t kFailureBytesMax = 1024;
+constexpr std::size_t kCouncilBytesMax = kAgreementValueBytes + 4096;
 constexpr std::uint8_t kPositionsThrough = 250;  // news that came through so many ranks goes in circles
 
 bool is_call_kind(CallKind kind) { return kind <= CallKind::point_to_point; }
@@ -48,7 +49,8 @@ void Engine::on_delivery(Channel& channel, const Event& event, Instant now) {
   }
   // Frames other than data are small: their payload, if any, is brought here before they are looked at.
   if (frame.kind != FrameKind::data && arrival->data == nullptr && arrival->bytes > 0) {
-    if (arrival->bytes > kFailureBytesMax) return drop(arrival);
+    const std::size_t most = frame.kind == FrameKind::council ? kCouncilBytesMax : kFailureBytesMax;
+    if (arrival->bytes > most) return drop(arrival);
     keep(arrival);
     if (arrival->state == Arrival::State::fetching) {
       channel.fetches.back().redispatch = true;
@@ -78,16 +80,17 @@ void Engine::dispatch(Channel& channel, const Frame& frame, Arrival* arrival, In
         return to_communicator(*leaving, channel, frame, arrival, now);
     }
   }
-  if (ended_.contains(frame.communicator)) {
+  if (const auto ended = ended_.find(frame.communicator); ended != ended_.end()) {
     // Whoever was not connected when the goodbyes went asks in the end.
-    if (frame.kind == FrameKind::probe) say_goodbye(channel, frame);
+    if (frame.kind == FrameKind::probe || frame.kind == FrameKind::council)
+      say_goodbye(channel, frame, ended->second);
     return drop(arrival);
   }
   if (channel.frames_for_nobody >= kFramesForNobodyMax) return drop(arrival);
   ++channel.frames_for_nobody;
   Orphans& orphans = orphans_[key];
   if (orphans.frames.empty()) orphans.since = now;
-  if (frame.kind == FrameKind::data || frame.kind == FrameKind::failure) {
+  if (frame.kind == FrameKind::data || frame.kind == FrameKind::failure || frame.kind == FrameKind::council) {
     keep(arrival);
     orphans.frames.push_back({frame, arrival, &channel});
   } else {
@@ -158,6 +161,11 @@ void Engine::to_communicator(Communicator& communicator, Channel& channel, const
     case FrameKind::goodbye:
       drop(arrival);
       return on_goodbye(communicator, frame, now);
+    case FrameKind::reached:
+      drop(arrival);
+      return on_reached(communicator, frame, now);
+    case FrameKind::council:
+      return on_council(communicator, frame, arrival, now);
     case FrameKind::data:
     case FrameKind::credit:
     case FrameKind::ask:
@@ -208,7 +216,7 @@ void Engine::to_communicator(Communicator& communicator, Channel& channel, const
 
 void Engine::to_operation(Operation& operation, const Frame& frame, Arrival* arrival, Instant now) {
   Communicator& communicator = *operation.communicator_;
-  if (operation.state_ == Operation::State::draining || operation.is_complete()) return drop(arrival);
+  if (!operation.is_under_way()) return drop(arrival);
   Signature expected = operation.signature_;
   if (expected.per_message() && frame.signature.kind == expected.kind) expected.count = frame.signature.count;
   if (frame.signature != expected) {
@@ -375,12 +383,14 @@ void Engine::on_probe(Communicator& communicator, Channel& channel, const Frame&
   if (!fits) mismatch(communicator, mine, frame.source, frame.signature, frame.number, now);
 }
 
-void Engine::say_goodbye(Channel& channel, const Frame& asked) {
+void Engine::say_goodbye(Channel& channel, const Frame& asked, const Ended& ended) {
   Frame frame;
   frame.communicator = asked.communicator;
   frame.kind = FrameKind::goodbye;
   frame.source = asked.target;
   frame.target = asked.source;
+  frame.number = ended.number;
+  frame.segment = ended.for_good ? 1 : 0;
   wire_.send_control(channel, frame);
 }
 
@@ -389,11 +399,10 @@ void Engine::on_goodbye(Communicator& communicator, const Frame& frame, Instant 
   if (++member.goodbyes < frame.message) return;  // what it sent on other lanes is still to come
   communicator.gone_ += member.gone ? 0 : 1;
   member.gone = true;
+  if (communicator.council_) return miss_member(communicator, frame, now);
   const Peer& peer = *communicator.members_[static_cast<std::size_t>(frame.source)].peer;
   for (Operation* operation : std::vector<Operation*>(operations_)) {
-    if (operation->communicator_ != &communicator || operation->is_complete() ||
-        operation->state_ == Operation::State::draining)
-      continue;
+    if (operation->communicator_ != &communicator || !operation->is_under_way()) continue;
     const Rank rank = needs_peer(*operation, peer, frame.source);
     if (rank < 0) continue;
     return fail(*operation,

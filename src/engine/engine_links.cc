@@ -188,8 +188,13 @@ void Engine::lose_peer(Peer& peer, const Status& why, Instant now) {
   lost_peers_ += peer.lost ? 0 : 1;
   peer.lost = true;
   peer.why = why;
+  std::vector<Communicator*> elastic;
+  for (const auto& [key, communicator] : communicators_) {
+    if (communicator->council_) elastic.push_back(communicator.get());
+  }
+  for (Communicator* communicator : elastic) lose_member(*communicator, peer, now);
   for (Operation* operation : std::vector<Operation*>(operations_)) {
-    if (operation->is_complete() || operation->state_ == Operation::State::draining) continue;
+    if (!operation->is_under_way()) continue;
     if (operation->state_ == Operation::State::connecting) {
       connect_operation(*operation, now);  // there is one less to wait for; what it needs shows when it begins
       continue;

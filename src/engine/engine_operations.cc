@@ -11,8 +11,6 @@ namespace tutti {
 namespace {
 
 constexpr Nanoseconds kFirstProbe = std::chrono::milliseconds(100);
-constexpr Nanoseconds kProbesAtMost = std::chrono::seconds(5);
-constexpr Nanoseconds kDrainTime = std::chrono::seconds(2);
 constexpr std::size_t kPlansMax = 128;
 constexpr std::size_t kScratchKept = 64 << 20;
 
@@ -204,12 +202,12 @@ Result<std::shared_ptr<const CompiledPlan>> Engine::find_plan(Communicator& comm
 }
 
 Status Engine::check(Communicator* communicator, const OperationRequest& request) {
-  if (!communicator->failure_.is_ok()) return communicator->failure_;
+  if (!communicator->takes_operations()) return communicator->failure_;
   return find_plan(*communicator, request).status();
 }
 
 Result<Operation*> Engine::start(Communicator* communicator, const OperationRequest& request, Instant now) {
-  if (!communicator->failure_.is_ok()) return communicator->failure_;
+  if (!communicator->takes_operations()) return communicator->failure_;
   Result<std::shared_ptr<const CompiledPlan>> plan = find_plan(*communicator, request);
   if (!plan) return plan.status();
   if (free_operations_.empty()) {
@@ -261,19 +259,24 @@ Result<Operation*> Engine::start(Communicator* communicator, const OperationRequ
   record.bytes = request.count * size_of(request.type);
   operation.record_ = recorder_.begin_operation(record, now);
   prepare_job(operation, request);
+  keep_input(operation, request);
   if (next_timer_ == kNever) next_timer_ = now;
+  if (!communicator->failure_.is_ok()) {  // it ends with what the members are agreeing upon
+    operation.state_ = Operation::State::frozen;
+    return &operation;
+  }
+  operation.state_ = Operation::State::connecting;
   if (operation.on_board_) {
     link_board(*communicator, now);
-    if (operation.is_complete()) return &operation;
+    if (operation.state_ != Operation::State::connecting) return &operation;
     operation.state_ = Operation::State::running;
     communicator->on_board_.push_back(&operation);
-    if (communicator->on_board_.size() == 1) boards_active_.push_back(communicator);
+    watch_board(*communicator);
     recorder_.start_operation(operation.record_, operation.plan_->algorithm, 1, now);
     run_board(*communicator, now);
     fail_if_orphaned(operation, now);
     return &operation;
   }
-  operation.state_ = Operation::State::connecting;
   connect_operation(operation, now);
   return &operation;
 }
@@ -389,11 +392,12 @@ void Engine::begin_runs(Operation& operation, Instant now) {
 // An operation that begins after a member has gone can end only if nothing more is needed of it.
 void Engine::fail_if_orphaned(Operation& operation, Instant now) {
   Communicator& communicator = *operation.communicator_;
-  if (operation.is_complete() || (lost_peers_ == 0 && communicator.gone_ == 0)) return;
+  if (!operation.is_under_way() || (lost_peers_ == 0 && communicator.gone_ == 0)) return;
   for (Rank rank = 0; rank < communicator.size(); ++rank) {
     const Member& member = communicator.members_[static_cast<std::size_t>(rank)];
-    if (!(member.gone || member.peer->lost) || needs_peer(operation, *member.peer, member.gone ? rank : -1) < 0)
-      continue;
+    if (!member.gone && !member.peer->lost) continue;
+    // An elastic one is complete only when it is so on every member.
+    if (!communicator.council_ && needs_peer(operation, *member.peer, member.gone ? rank : -1) < 0) continue;
     if (!member.gone) return fail(operation, lost(operation, *member.peer, rank), now);
     return fail(operation,
                 Status(Code::peer_lost,
@@ -430,22 +434,32 @@ void Engine::deliver_early(Operation& operation, Instant now) {
 
 // Completes the operation if nothing is left to do, or if it has failed and nothing of the caller's is in use.
 void Engine::settle(Operation& operation, Instant now) {
-  if (operation.is_complete() || operation.on_board_ || operation.state_ == Operation::State::connecting) return;
+  if (operation.state_ != Operation::State::running && operation.state_ != Operation::State::draining) return;
+  if (operation.on_board_) return;
   for (std::size_t l = 0; l < operation.plan_->lanes.size(); ++l) {
     const LaneRun& run = *operation.runs_[l];
     if (operation.state_ == Operation::State::draining ? !run.is_quiet() : !run.is_done()) return;
   }
-  complete(operation, operation.failure_, now);
+  if (operation.state_ == Operation::State::running) return finish(operation, now);
+  if (!operation.communicator_->council_) return complete(operation, operation.failure_, now);
+  end_runs(operation, operation.failure_.code());
+  operation.state_ = Operation::State::frozen;
+  if (operation.communicator_->council_->is_over()) conclude(operation, now);
+}
+
+void Engine::end_runs(Operation& operation, Code result) {
+  const bool has_runs =
+      operation.state_ == Operation::State::running || operation.state_ == Operation::State::draining;
+  if (operation.on_board_ || !has_runs) return;
+  for (std::size_t l = 0; l < operation.plan_->lanes.size(); ++l) {
+    operation.runs_[l]->close_records(result);
+    operation.runs_[l]->finish();
+  }
 }
 
 void Engine::complete(Operation& operation, const Status& result, Instant now) {
   Communicator& communicator = *operation.communicator_;
-  if (!operation.on_board_ && operation.state_ != Operation::State::connecting) {
-    for (std::size_t l = 0; l < operation.plan_->lanes.size(); ++l) {
-      operation.runs_[l]->close_records(result.code());
-      operation.runs_[l]->finish();
-    }
-  }
+  end_runs(operation, result.code());
   recorder_.end_operation(operation.record_, result.code(), result.culprit(), now);
   if (operation.point_to_point_) {
     communicator.points_.erase(Communicator::point_key(operation.peer_, operation.sends_, operation.number_));
@@ -464,6 +478,7 @@ void Engine::complete(Operation& operation, const Status& result, Instant now) {
   operation.result_ = result;
   if (operation.scratch_.size() > kScratchKept) std::vector<std::byte>().swap(operation.scratch_);
   if (operation.scaled_input_.size() > kScratchKept) std::vector<std::byte>().swap(operation.scaled_input_);
+  if (operation.kept_input_.size() > kScratchKept) std::vector<std::byte>().swap(operation.kept_input_);
   ++completed_;
   operation.complete_.store(1, std::memory_order_release);
 }
@@ -473,115 +488,6 @@ void Engine::release(Operation* operation) {
   operation->failure_ = {};
   operation->result_ = {};
   free_operations_.push_back(operation);
-}
-
-// One operation that goes wrong takes its communicator with it.
-void Engine::fail(Operation& operation, const Status& why, Instant now) {
-  fail_communicator(*operation.communicator_, why, now);
-}
-
-void Engine::fail_communicator(Communicator& communicator, const Status& why, Instant now) {
-  if (!communicator.failure_.is_ok()) return;
-  communicator.failure_ = why;
-  options_.log.write(LogLevel::error, "comm", "{}", why.text());
-  tell_failure(communicator);
-  communicator.on_board_.clear();
-  for (Operation* operation : std::vector<Operation*>(operations_)) {
-    if (operation->communicator_ != &communicator || operation->is_complete()) continue;
-    operation->failure_ = why;
-    if (operation->on_board_ || operation->state_ == Operation::State::connecting) {
-      for (const Recorder::Peer& peer : operation->board_records_) recorder_.end_peer(peer, why.code());
-      operation->board_records_.clear();
-      complete(*operation, why, now);
-      continue;
-    }
-    operation->state_ = Operation::State::draining;
-    operation->deadline_ = now + kDrainTime;
-    for (std::size_t l = 0; l < operation->plan_->lanes.size(); ++l) operation->runs_[l]->abandon(wire_);
-    settle(*operation, now);
-  }
-  forget_early(communicator);
-}
-
-void Engine::forget_early(Communicator& communicator) {
-  for (auto& [number, frames] : communicator.early_) {
-    for (const EarlyFrame& early : frames) drop(early.arrival);
-  }
-  for (auto& [key, frames] : communicator.early_points_) {
-    for (const EarlyFrame& early : frames) drop(early.arrival);
-  }
-  communicator.early_.clear();
-  communicator.early_points_.clear();
-}
-
-// Asks those whom the operation waits for where they are. A mismatch comes back as a failure.
-void Engine::probe(Operation& operation, Instant now) {
-  operation.probe_interval_ = std::min(operation.probe_interval_ * 2, kProbesAtMost);
-  operation.next_probe_ = now + operation.probe_interval_;
-  Communicator& communicator = *operation.communicator_;
-  operation.positions_.clear();
-  Frame frame = operation.job_.frame;
-  frame.kind = FrameKind::probe;
-  frame.to_sender = operation.point_to_point_ && !operation.sends_;
-  for (Rank rank = 0; rank < communicator.size(); ++rank) {
-    Peer& peer = *communicator.members_[static_cast<std::size_t>(rank)].peer;
-    if (rank == communicator.rank_ || peer.channels.empty() || !peer.channels[0] || !waits_on(operation, rank))
-      continue;
-    frame.target = rank;
-    wire_.send_control(*peer.channels[0], frame);
-  }
-}
-
-bool Engine::waits_on(const Operation& operation, Rank rank) const {
-  if (operation.on_board_) return board_needs(operation, rank);
-  for (std::size_t l = 0; l < operation.plan_->lanes.size(); ++l) {
-    const int p = operation.plan_->lanes[l].find_peer(rank);
-    if (p < 0) continue;
-    if (operation.state_ == Operation::State::connecting) return true;
-    const LaneRun::PeerState& state = operation.runs_[l]->peers()[static_cast<std::size_t>(p)];
-    if (state.to_receive > 0 || state.to_send > 0) return true;
-  }
-  return false;
-}
-
-std::string Engine::waiting_for(const Operation& operation) const {
-  const Communicator& communicator = *operation.communicator_;
-  constexpr int kNamed = 8;
-  std::string text;
-  int waits = 0;
-  for (Rank rank = 0; rank < communicator.size(); ++rank) {
-    if (!waits_on(operation, rank)) continue;
-    if (++waits > kNamed) continue;
-    const auto index = static_cast<std::size_t>(rank);
-    const Peer& peer = *communicator.members_[index].peer;
-    const bool connected =
-        rank == communicator.rank_ || (!peer.channels.empty() && peer.channels[0] && peer.channels[0]->open);
-    text += format("{}{}", waits > 1 ? "; " : "waiting for ", communicator.describe(rank));
-    const Position position = index < operation.positions_.size() ? operation.positions_[index] : Position{};
-    if (!connected) {
-      text += ", not connected yet";
-    } else if (position.absent < 0) {
-      text += ", which is in it or cannot answer";
-    } else if (position.absent == rank) {
-      text += format(", which has not called it (its next is operation {})", position.next);
-    } else {
-      text += format(
-          ", which is in it and itself waits, in the end for {}, which has not called it (its next is "
-          "operation {})",
-          communicator.describe(position.absent), position.next);
-    }
-  }
-  if (waits > kNamed) text += format(" and {} more", waits - kNamed);
-  return text.empty() ? "nothing is missing but time" : text;
-}
-
-// The rank whose absence the operation waits for, as far as is known; -1 if nobody has said.
-Rank Engine::missing_in(const Operation& operation) const {
-  for (Rank rank = 0; rank < static_cast<Rank>(operation.positions_.size()); ++rank) {
-    const Rank absent = operation.positions_[static_cast<std::size_t>(rank)].absent;
-    if (absent >= 0 && waits_on(operation, rank)) return absent;
-  }
-  return Status::kNobody;
 }
 
 Result<std::string> Engine::explain(Communicator* communicator, const OperationRequest& request) {

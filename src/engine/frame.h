@@ -18,8 +18,12 @@ enum class FrameKind : std::uint8_t {
   probe = 5,     // the source waits for the target in this operation; the target compares signatures
   position = 6,  // the answer to a probe: rank `segment` is at operation `message` and not in the one asked about;
                  // the source is that rank, or waits for it, and `lane` is over how many ranks it has heard so
-  goodbye = 7,   // the source has destroyed the communicator; comes on `message` lanes, last of all
+  goodbye = 7,   // the source has destroyed the communicator; comes on `message` lanes, last of all. Elastic: it had
+                 // completed operation `number`, and `segment` is 1 if it had no part in any verdict
   ask = 8,       // the source's window is full: the target is to grant a credit for `message` when it can
+  reached = 9,   // elastic: a word of src/engine/reached.h; `message` is its level, `number` its number
+  council = 10,  // elastic: a message of the agreement `message` of this communicator's members; payload: its bytes;
+                 // without any it only says that the source takes part
 };
 
 struct Frame {

@@ -61,7 +61,9 @@ class Operation {
   enum class State : std::uint8_t {
     connecting,  // waits for channels
     running,
-    draining,  // has failed, and waits for transports to let go of the caller's memory
+    draining,    // has failed, and waits for transports to let go of the caller's memory
+    committing,  // elastic: complete on this rank, and waits until it is on all
+    frozen,      // elastic: has failed on this rank and been let go of, and waits for the verdict
     complete,
   };
 
@@ -76,6 +78,9 @@ class Operation {
  private:
   friend class Engine;
   friend class Communicator;
+
+  // Neither over on this rank nor failed.
+  bool is_under_way() const { return state_ == State::connecting || state_ == State::running; }
 
   Communicator* communicator_ = nullptr;
   Signature signature_;
@@ -97,7 +102,9 @@ class Operation {
   std::vector<std::unique_ptr<LaneRun>> runs_;  // as many as ever needed; the first plan_->lanes.size() are in use
   std::vector<std::byte> scratch_;
   std::vector<std::byte> scaled_input_;
-  std::byte token_[2] = {};  // a barrier's input and output
+  std::vector<std::byte> kept_input_;  // elastic, in place: what the output overwrites
+  std::byte* kept_from_ = nullptr;     // where it was; null: nothing was kept
+  std::byte token_[2] = {};            // a barrier's input and output
   LaneRun::Job job_;
   Recorder::Operation record_;
   std::vector<Recorder::Peer> board_records_;

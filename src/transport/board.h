@@ -17,6 +17,7 @@
 // plain object: one thread at a time on each side.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -93,6 +94,16 @@ class Board {
   // We have read all we need of every publication up to and including `sequence`.
   void consume(std::uint64_t sequence) { consumed_word(self_).store(sequence, std::memory_order_release); }
 
+  // We have completed every operation up to and including `number`; what all members have said so of. For
+  // communicators whose operations end together (src/engine/council.h).
+  void reach(std::uint64_t number) { reached_word(self_).store(number, std::memory_order_release); }
+  std::uint64_t reached(std::uint32_t member) const { return reached_word(member).load(std::memory_order_acquire); }
+  std::uint64_t least_reached() const {
+    std::uint64_t least = reached(self_);
+    for (std::uint32_t m = 0; m < members(); ++m) least = std::min(least, reached(m));
+    return least;
+  }
+
   // A member that has published `sequence` has consumed everything up to `consumed`: saves a look at its consumed
   // word.
   void note_consumed(std::uint32_t member, std::uint64_t consumed) {
@@ -102,6 +113,9 @@ class Board {
  private:
   std::atomic<std::uint64_t>& consumed_word(std::uint32_t member) const {
     return *reinterpret_cast<std::atomic<std::uint64_t>*>(parts_[member]);
+  }
+  std::atomic<std::uint64_t>& reached_word(std::uint32_t member) const {
+    return *(reinterpret_cast<std::atomic<std::uint64_t>*>(parts_[member]) + 1);
   }
   CellHead& head(std::uint32_t member, std::uint64_t sequence) const {
     return *reinterpret_cast<CellHead*>(parts_[member] + kLine + (sequence % kCells) * (kLine + capacity_));

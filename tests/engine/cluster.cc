@@ -40,6 +40,7 @@ Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
     spec.eager_bytes = options.eager_bytes;
     spec.board_bytes = options.board_bytes;
     spec.segment_bytes = options.segment_bytes;
+    spec.elastic = options.elastic;
     node(rank).communicator = *node(rank).engine->create(std::move(spec), network_.now());
   }
 }
@@ -61,6 +62,11 @@ void Cluster::add_process(int number) {
   engine.cores = 2;
   if (number % 2 == 0) engine.cache_bytes = 0;  // writes past its caches, whatever the size
   engine.algorithms = all_algorithms();
+  engine.has_ended = [this](const ProcessAddress& address) {  // as a process of the same host can tell
+    const auto same = [&](const Process& each) { return each.id == address.process; };
+    const auto found = std::find_if(processes_.begin(), processes_.end(), same);
+    return options_.one_host && found != processes_.end() && !found->alive;
+  };
   engine.log =
       Log(LogLevel::warn, [this](LogLevel, std::string_view, std::string_view text) { log_.emplace_back(text); });
   std::vector<std::unique_ptr<Transport>> transports;

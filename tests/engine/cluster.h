@@ -19,6 +19,7 @@ namespace tutti {
 struct ClusterOptions {
   int ranks = 2;
   int ranks_per_process = 1;
+  bool elastic = false;
   bool one_host = false;  // with segments, so that small operations go over boards
   std::uint64_t eager_bytes = 1024;
   std::uint64_t board_bytes = 512;

@@ -1,0 +1,55 @@
+// Council: what an elastic communicator has beyond another. While all is well it learns how far all members have
+// come, and an operation is complete only then. Once something went wrong, or somebody asks for it, the members
+// freeze, agree on a verdict (verdict.h), and then on who the members of the communicator's successor are. Plain
+// data: the engine drives it (engine_council.cc).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "src/base/clock.h"
+#include "src/engine/reached.h"
+#include "src/engine/verdict.h"
+#include "src/membership/agreement.h"
+
+namespace tutti {
+
+struct Council {
+  Council(Rank members, Rank self) : reached(members, self), seats(static_cast<std::size_t>(members)) {}
+
+  struct Seat {
+    bool heard = false;      // has frozen, and said so
+    bool suspected = false;  // cannot be reached from here
+    bool certain = false;    // has ended: nothing of it will ever come again
+    bool stays = false;      // takes part in the agreement on the successor's members
+  };
+
+  enum class Stage : std::uint8_t {
+    working,
+    frozen,   // the verdict is being agreed upon
+    judged,   // `verdict` holds
+    stopped,  // no verdict can be had: too few members are left, and this one has given up
+  };
+
+  Reached reached;
+  Stage stage = Stage::working;
+  std::vector<Seat> seats;  // by rank
+  Instant frozen_since{};
+  Instant stuck_since = kNever;  // the agreement cannot be reached with those who are left
+  std::unique_ptr<Agreement> on_verdict;
+  Verdict verdict;
+
+  std::vector<Rank> survivors;         // when judged; the members of `on_next`, in this order
+  std::unique_ptr<Agreement> on_next;  // from the first message or begin_next() on
+  bool next_begun = false;
+  std::vector<std::pair<Rank, std::vector<std::byte>>> early_next;  // messages that came before the verdict did
+  std::optional<std::string> next;                                  // its decision
+
+  bool is_over() const { return stage == Stage::judged || stage == Stage::stopped; }
+  bool has_work() const { return stage == Stage::frozen || (stage == Stage::judged && on_next != nullptr && !next); }
+};
+
+}  // namespace tutti
