@@ -197,6 +197,55 @@ TUTTI_API tutti_status tutti_comm_destroy(tutti_comm *comm);
    a communicator stays wrong and every call on it returns this error; destroy it and make a new one. */
 TUTTI_API tutti_status tutti_comm_error(const tutti_comm *comm, char *text, size_t capacity);
 
+/* ---- Elastic communicators ----------------------------------------------------------------------------------------
+ * With the setting TUTTI_ELASTIC=on (on every rank) a communicator outlives its members.
+ *   One outcome.  Every collective ends the same way on all members that survive: either all of them have the complete
+ *             result, over every member that the communicator had when it was called, or all get the same error, the
+ *             same sentence naming the same culprit, and every input is as it was, in place too (an output that is
+ *             not the input is undefined then). So an operation is complete only once it is so on every rank: it
+ *             costs about the latency of a small message more, and in place a copy of the input.
+ *   Recovery. After that the communicator is wrong, as any other would be. tutti_comm_refresh, called by every survivor
+ *             whenever it sees the error, makes it work again: without those who are lost, with those who wait to
+ *             join.
+ *   Who decides.  The members themselves: more than half of them, or half with rank 0 among them, or all that are not
+ *             known to have ended (on one host the last of eight may go on alone). Those who are fewer, cut off from
+ *             the others, stop with an error that says so (docs/membership.md). Nothing waits for longer than its
+ *             deadline plus twice TUTTI_HEARTBEAT_TIMEOUT.
+ *   Sends and receives that had not ended by then end with the error, without a common outcome.
+ */
+
+typedef struct tutti_refresh_options {
+  size_t size;        /* sizeof(tutti_refresh_options) */
+  int64_t timeout_ns; /* 0 = TUTTI_CONNECT_TIMEOUT, negative = no limit */
+  int admit;          /* not 0: those who wait in tutti_comm_join become members */
+} tutti_refresh_options;
+#define TUTTI_REFRESH_OPTIONS_INIT {sizeof(tutti_refresh_options), 0, 1}
+
+/* Collective over the survivors, in no order with anything else: whoever calls it first ends the pending operations of
+   all with TUTTI_ABORTED. Returns when a communicator of all that are left works: `comm` is that one from then on, with
+   its name and settings; ranks are closed up in their old order, joiners come last. Members that are lost meanwhile are
+   left out. No other call on `comm` may run at the same time on this rank; requests made before stay valid to wait for.
+   INVALID: not elastic. TIMEOUT: names the survivors that have not called it; it may be called again. PEER_LOST: the
+   others go on without this rank, or too few members are left to decide; destroy `comm` (tutti_comm_join may get this
+   process back in). `options` may be NULL. */
+TUTTI_API tutti_status tutti_comm_refresh(tutti_comm *comm, const tutti_refresh_options *options);
+
+/* Ends all pending operations on all ranks with TUTTI_ABORTED, uniformly, so that they call tutti_comm_refresh: after
+   an error that only this rank saw, say. Never blocks. INVALID: not elastic. `reason` may be NULL. */
+TUTTI_API tutti_status tutti_comm_revoke(tutti_comm *comm, const char *reason);
+
+/* Becomes a member of an elastic communicator that exists already, at its members' next refresh. `store` is the address
+   at which they met (NULL: TUTTI_STORE), options->name its name; TUTTI_JOB, TUTTI_SECRET and the settings must be
+   theirs. INVALID; TIMEOUT: nobody let it in; PEER_LOST: the store could not be reached. */
+TUTTI_API tutti_status tutti_comm_join(tutti_comm **comm, const char *store, const tutti_comm_options *options);
+
+/* How many processes wait to join, as the store knows: asks it (no other rank). 0 for communicators made from a
+   tutti_unique_id, which nobody can join. */
+TUTTI_API tutti_status tutti_comm_waiting(tutti_comm *comm, int *count);
+
+/* How many times the members have changed; 0 at first. The same on all of them. */
+TUTTI_API tutti_status tutti_comm_epoch(const tutti_comm *comm, uint64_t *epoch);
+
 /* ---- Operations --------------------------------------------------------------------------------------------------
  *
  * Collectives are called by every rank of a communicator, in the same order, with matching kind, count, type, op and

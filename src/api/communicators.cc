@@ -10,22 +10,18 @@
 #include <map>
 #include <mutex>
 
-#include "src/api/handles.h"
-#include "src/api/invitation.h"
+#include "src/api/creation.h"
 #include "src/api/store_callbacks.h"
 #include "src/api/unique_id.h"
 #include "src/base/format.h"
 #include "src/base/random.h"
 #include "src/base/secret.h"
-#include "src/membership/environment.h"
 #include "src/membership/rendezvous.h"
 #include "src/membership/stores.h"
 
 namespace tutti {
 
 namespace {
-
-constexpr const char* kDefaultName = "world";
 
 // Rendezvous servers and stores of this process. They stay until it ends: others may still be reading from them.
 struct Stores {
@@ -40,6 +36,8 @@ Stores& stores() {
   if (current->pid != getpid()) current = new Stores;
   return *current;
 }
+
+}  // namespace
 
 Result<Settings> read_call_settings(const tutti_comm_options* options) {
   std::vector<std::string> overrides;
@@ -62,7 +60,8 @@ Result<Settings> read_call_settings(const tutti_comm_options* options) {
 }
 
 std::int64_t timeout_of(const tutti_comm_options* options) {
-  return options != nullptr && options->size >= sizeof(tutti_comm_options) ? options->timeout_ns : 0;
+  constexpr std::size_t kNeeded = offsetof(tutti_comm_options, timeout_ns) + sizeof(std::int64_t);
+  return options != nullptr && options->size >= kNeeded ? options->timeout_ns : 0;
 }
 
 std::string name_of(const tutti_comm_options* options, const std::string& otherwise) {
@@ -75,6 +74,8 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
   return z ^ (z >> 31);
 }
+
+namespace {
 
 // Everything a creation needs, however the caller said it.
 struct Meeting {
@@ -113,51 +114,73 @@ Result<std::vector<Invitation>> exchange(const Meeting& meeting, const Invitatio
   return invitations;
 }
 
-Status build(const Meeting& meeting, const Settings& settings, std::unique_ptr<tutti_comm>& comm) {
-  Result<std::shared_ptr<Runtime>> runtime = Runtime::acquire(settings);
-  if (!runtime) return runtime.status();
-  comm->runtime = *runtime;
-  comm->settings = settings;
-  comm->runtime->warn_once(settings.warnings);
-  Invitation mine;
-  std::uint64_t random = 0;
-  TUTTI_RETURN_IF_ERROR(secure_random(std::as_writable_bytes(std::span(&random, 1))));
-  mine.nonce = random;
-  mine.plan_settings = plan_settings_of(settings);
-  comm->runtime->with_engine([&](Engine& engine, Instant) {
-    mine.address = engine.address();
-    mine.board_offset = engine.reserve_board(settings.shm_board_bytes);
-  });
-  Result<std::vector<Invitation>> invitations = exchange(meeting, mine);
-  if (!invitations) {
-    comm->runtime->with_engine(
-        [&](Engine& engine, Instant) { engine.cancel_board(mine.board_offset, settings.shm_board_bytes); });
-    return invitations.status();
+}  // namespace
+
+Result<Invitation> invite(tutti_comm& comm) {
+  if (!comm.runtime) {
+    Result<std::shared_ptr<Runtime>> runtime = Runtime::acquire(comm.settings);
+    if (!runtime) return runtime.status();
+    comm.runtime = *runtime;
+    comm.runtime->warn_once(comm.settings.warnings);
   }
+  Invitation mine;
+  TUTTI_RETURN_IF_ERROR(secure_random(std::as_writable_bytes(std::span(&mine.nonce, 1))));
+  mine.plan_settings = plan_settings_of(comm.settings);
+  comm.runtime->with_engine([&](Engine& engine, Instant) {
+    mine.address = engine.address();
+    mine.board_offset = engine.reserve_board(comm.settings.shm_board_bytes);
+  });
+  return mine;
+}
+
+void cancel_invitation(tutti_comm& comm, const Invitation& invitation) {
+  comm.runtime->with_engine(
+      [&](Engine& engine, Instant) { engine.cancel_board(invitation.board_offset, comm.settings.shm_board_bytes); });
+}
+
+Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int rank,
+               const std::vector<Invitation>& members) {
+  const Settings& settings = comm.settings;
   CommunicatorSpec spec;
-  spec.id = (*invitations)[0].nonce;
-  spec.name = meeting.name;
-  spec.rank = meeting.rank;
+  spec.id = id;
+  spec.name = name;
+  spec.rank = rank;
   spec.timeout = settings.timeout;
   spec.eager_bytes = settings.eager_bytes;
   spec.board_bytes = settings.shm_board_bytes;
   spec.segment_bytes = static_cast<std::uint32_t>(settings.segment_bytes);
   spec.algorithm = settings.algorithm;
-  for (const Invitation& invitation : *invitations)
-    spec.members.push_back({invitation.address, invitation.board_offset});
+  spec.elastic = settings.elastic;
+  for (const Invitation& member : members) spec.members.push_back({member.address, member.board_offset});
   const Result<Communicator*> created =
-      comm->runtime->with_engine([&](Engine& engine, Instant now) { return engine.create(std::move(spec), now); });
+      comm.runtime->with_engine([&](Engine& engine, Instant now) { return engine.create(std::move(spec), now); });
   if (!created) return created.status();
-  comm->communicator = *created;
-  if ((*created)->planner().shape().ranks_per_core > 1) comm->runtime->set_crowded(true);
+  comm.communicator = *created;
+  if ((*created)->planner().shape().ranks_per_core > 1) comm.runtime->set_crowded(true);
   return {};
+}
+
+namespace {
+
+Status build(const Meeting& meeting, const Settings& settings, tutti_comm& comm) {
+  comm.settings = settings;
+  const Result<Invitation> mine = invite(comm);
+  if (!mine) return mine.status();
+  const Result<std::vector<Invitation>> invitations = exchange(meeting, *mine);
+  if (!invitations) {
+    cancel_invitation(comm, *mine);
+    return invitations.status();
+  }
+  return install(comm, (*invitations)[0].nonce, meeting.name, meeting.rank, *invitations);
 }
 
 tutti_status create(tutti_comm** out, const Meeting& meeting, const Settings& settings,
                     std::string private_store = {}) {
   auto comm = std::make_unique<tutti_comm>();
   comm->private_store = std::move(private_store);
-  const Status built = build(meeting, settings, comm);
+  comm->store = meeting.store;
+  comm->group = meeting.group;
+  const Status built = build(meeting, settings, *comm);
   if (!built) {
     // The others learn of it at once instead of waiting for this rank.
     if (meeting.store != nullptr) {
@@ -187,6 +210,8 @@ std::string own_address() {
   return found;
 }
 
+}  // namespace
+
 Result<Store*> job_store(const LaunchEnvironment& launch, const std::string& secret, Instant deadline,
                          const Log& log) {
   if (is_callback_address(launch.store)) return callback_store(launch.store, secret);
@@ -202,13 +227,19 @@ Result<Store*> job_store(const LaunchEnvironment& launch, const std::string& sec
   return store;
 }
 
+std::string group_of(const LaunchEnvironment& launch, const std::string& name) {
+  return format("comm/{}/{}", launch.job, name);
+}
+
+namespace {
+
 tutti_status create_in_job(tutti_comm** out, const LaunchEnvironment& launch, const Settings& settings,
                            const tutti_comm_options* options) {
   const Result<std::string> secret = read_secret(settings);
   if (!secret) return report(secret.status());
   Meeting meeting;
   meeting.name = name_of(options, kDefaultName);
-  meeting.group = "comm/" + launch.job + "/" + meeting.name;
+  meeting.group = group_of(launch, meeting.name);
   meeting.rank = launch.rank;
   meeting.size = launch.size;
   meeting.deadline = deadline_after(monotonic_now(), time_limit(timeout_of(options), settings.connect_timeout));
@@ -219,8 +250,13 @@ tutti_status create_in_job(tutti_comm** out, const LaunchEnvironment& launch, co
   }
   constexpr std::string_view kFile = "file://";
   const bool removes = launch.store_is_private && launch.rank == 0 && launch.store.starts_with(kFile);
-  return create(out, meeting, settings, removes ? launch.store.substr(kFile.size()) : std::string());
+  const tutti_status created =
+      create(out, meeting, settings, removes ? launch.store.substr(kFile.size()) : std::string());
+  if (*out != nullptr) (*out)->launch = launch;
+  return created;
 }
+
+}  // namespace
 
 Status check_creation(const char* function, tutti_comm** comm) {
   if (comm == nullptr) return invalid(format("{}: comm is NULL; pass the address of a pointer", function));
@@ -229,6 +265,8 @@ Status check_creation(const char* function, tutti_comm** comm) {
     return invalid(format("{} between tutti_group_begin and tutti_group_end; end the group first", function));
   return {};
 }
+
+namespace {
 
 // What ranks tell each other in a split.
 struct SplitEntry {
@@ -358,7 +396,9 @@ tutti_status tutti_comm_create(tutti_comm** comm, int size, const tutti_unique_i
   auto store = tutti::TcpStore::create(unique->store, unique->secret);
   if (!store) return report(store.status());
   meeting.store = size > 1 ? store->get() : nullptr;
-  return tutti::create(comm, meeting, *settings);
+  const tutti_status created = tutti::create(comm, meeting, *settings);
+  if (*comm != nullptr) (*comm)->store = nullptr;  // an id serves once: nobody joins by it later
+  return created;
 }
 
 tutti_status tutti_comm_create_from_store(tutti_comm** comm, int size, int rank, const char* store,

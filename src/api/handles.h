@@ -4,19 +4,28 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "include/tutti/tutti.h"
+#include "src/api/invitation.h"
 #include "src/api/runtime.h"
 #include "src/base/settings.h"
 #include "src/engine/engine.h"
+#include "src/membership/environment.h"
+#include "src/membership/store.h"
 
 struct tutti_comm {
   std::shared_ptr<tutti::Runtime> runtime;
   tutti::Communicator* communicator = nullptr;
   tutti::Settings settings;
   std::atomic<bool> finalized{false};
-  std::string private_store;  // a directory to be removed with this communicator
+  std::string private_store;                  // a directory to be removed with this communicator
+  tutti::Store* store = nullptr;              // where others may ask to join; null: nowhere
+  std::string group;                          // under which they do
+  tutti::LaunchEnvironment launch;            // how this process came to that store
+  std::optional<tutti::Invitation> enrolled;  // with what this rank takes part in the refresh under way
+  std::uint64_t epoch = 0;                    // how many times the members were changed
 };
 
 struct tutti_request {

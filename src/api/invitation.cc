@@ -45,8 +45,10 @@ std::string plan_settings_of(const Settings& settings) {
   std::string transports;
   for (const std::string& name : settings.transports) transports += (transports.empty() ? "" : ",") + name;
   return format(
-      "TUTTI_SEGMENT_BYTES={} TUTTI_EAGER_BYTES={} TUTTI_SHM_BOARD_BYTES={} TUTTI_ALGORITHM={} TUTTI_TRANSPORTS={}",
-      settings.segment_bytes, settings.eager_bytes, settings.shm_board_bytes, settings.algorithm, transports);
+      "TUTTI_SEGMENT_BYTES={} TUTTI_EAGER_BYTES={} TUTTI_SHM_BOARD_BYTES={} TUTTI_ALGORITHM={} TUTTI_TRANSPORTS={} "
+      "TUTTI_ELASTIC={}",
+      settings.segment_bytes, settings.eager_bytes, settings.shm_board_bytes, settings.algorithm, transports,
+      settings.elastic ? "on" : "off");
 }
 
 }  // namespace tutti

@@ -11,6 +11,7 @@
 
 #include "include/tutti/tutti.h"
 #include "src/api/log_hook.h"
+#include "src/api/process_end.h"
 #include "src/base/hmac.h"
 #include "src/base/log_sink.h"
 #include "src/base/random.h"
@@ -91,6 +92,7 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
   tcp.port_last = settings.tcp_ports.last;
   tcp.buffer_bytes = settings.tcp_buffer_bytes;
   tcp.lanes_max = static_cast<std::uint32_t>(settings.tcp_connections);
+  tcp.silence_limit = settings.heartbeat_timeout;
   tcp.log = log;
   return make_tcp_transport(std::move(tcp));
 }
@@ -138,6 +140,9 @@ Status Runtime::open(const Settings& settings) {
   options.process = *id;
   options.host = *host;
   options.pid = static_cast<std::uint32_t>(getpid());
+  options.pid_namespace = own_pid_namespace();
+  options.silence_limit = settings.heartbeat_timeout;
+  options.has_ended = [host = *host](const ProcessAddress& address) { return has_process_ended(address, host); };
   options.cores = usable_cores();
   options.cache_bytes = usable_cache_bytes();
   options.host_name = host_name();

@@ -34,6 +34,8 @@ constexpr Setting kTable[] = {
     {"TUTTI_TCP_INTERFACES", &S::tcp_interfaces, "", "", "Network interfaces to use, such as eth0,eth1, or with ^ those to leave out, such as ^docker0; empty uses all.", "0.1"},
     {"TUTTI_TCP_PORTS", &S::tcp_ports, "", "", "Ports to listen on, such as 40000-41000; empty takes any that is free.", "0.1"},
     {"TUTTI_TCP_BUFFER_BYTES", &S::tcp_buffer_bytes, "0", "0..1G", "Size of the socket buffers; 0 leaves them to the system.", "0.1"},
+    {"TUTTI_ELASTIC", &S::elastic, "off", "on|off", "Whether communicators outlive their members: every collective ends the same way on all that survive, and tutti_comm_refresh goes on with them.", "0.1"},
+    {"TUTTI_HEARTBEAT_TIMEOUT", &S::heartbeat_timeout, "5s", "100ms..1000000s", "How long a host, or a member that the others need for an agreement, may be silent before it is taken for lost.", "0.1"},
     {"TUTTI_SPIN", &S::spin, "20us", "0us..10s", "How long a waiting thread spins before it begins to yield its core.", "0.1"},
     {"TUTTI_YIELD", &S::yield, "200us", "0us..10s", "How long it then yields before it sleeps.", "0.1"},
     {"TUTTI_RECORDER", &S::recorder, "on", "on|off", "Whether the flight recorder keeps the last operations in a file that outlives the process.", "0.1"},

@@ -61,6 +61,8 @@ struct Settings {
   PortRange tcp_ports;
   std::uint64_t tcp_buffer_bytes;
 
+  bool elastic;
+  Nanoseconds heartbeat_timeout;
   Nanoseconds spin;
   Nanoseconds yield;
 

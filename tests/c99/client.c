@@ -147,6 +147,28 @@ static void check_store(void) {
   EXPECT(tutti_comm_create_from_store(&comm, 2, 0, "callback://c99", NULL) == TUTTI_INVALID);
 }
 
+static void check_elastic(void) {
+  tutti_comm* comm = NULL;
+  tutti_comm* joined = NULL;
+  tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
+  tutti_refresh_options refresh = TUTTI_REFRESH_OPTIONS_INIT;
+  uint64_t epoch = 99;
+  int waiting = 99;
+  options.settings = "TUTTI_ELASTIC=on";
+  options.timeout_ns = 100000000;
+  OK(tutti_comm_create_from_store(&comm, 1, 0, "file:///nowhere", &options));
+  OK(tutti_comm_revoke(comm, "for a test"));
+  EXPECT(tutti_barrier(comm, NULL, NULL) == TUTTI_ABORTED);
+  EXPECT(strstr(tutti_last_error(), "for a test") != NULL);
+  OK(tutti_comm_refresh(comm, &refresh));
+  OK(tutti_barrier(comm, NULL, NULL));
+  OK(tutti_comm_epoch(comm, &epoch));
+  OK(tutti_comm_waiting(comm, &waiting));
+  EXPECT(epoch == 1 && waiting == 0);
+  EXPECT(tutti_comm_join(&joined, "tcp://127.0.0.1:1", &options) != TUTTI_OK && joined == NULL);
+  OK(tutti_comm_destroy(comm));
+}
+
 static int be_rank(tutti_comm* comm) {
   tutti_comm* half = NULL;
   tutti_comm* twin = NULL;
@@ -173,6 +195,7 @@ static int be_rank(tutti_comm* comm) {
   OK(tutti_comm_create_from_store(&stored, 1, 0, "file:///nowhere", NULL));
   OK(tutti_comm_destroy(stored));
   check_store();
+  check_elastic();
   OK(tutti_comm_finalize(comm, 0));
   OK(tutti_comm_destroy(comm));
   return 0;
