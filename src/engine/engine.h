@@ -221,6 +221,7 @@ class Engine {
   static bool still_needs(const Communicator& communicator, Rank rank);
   void miss_member(Communicator& communicator, const Frame& frame, Instant now);
   void look_around(Communicator& communicator, Instant now);
+  void shut_out(Peer& peer);
   void suspect(Communicator& communicator, Rank rank, bool certain, Instant now);
   static void suspect_in_next(Council& council, Rank rank, Instant now);
   void send_council(Communicator& communicator, Rank rank, std::uint32_t agreement,

@@ -29,6 +29,19 @@ std::vector<std::optional<Testimony>> decode_all(const Agreement::Contributions&
   return testimonies;
 }
 
+// Where nobody saw why a member is lost, it did not answer.
+Verdict name_lost(Verdict verdict, const Communicator& communicator) {
+  if (verdict.lost.empty() || verdict.has_lost(verdict.why.culprit())) return verdict;
+  std::string names;
+  for (const Rank rank : verdict.lost) names += (names.empty() ? "" : ", ") + communicator.describe(rank);
+  verdict.why =
+      Status(Code::peer_lost,
+             format("{}; then {} did not answer when the members agreed on how to go on, and {} left behind",
+                    verdict.why.text(), names, verdict.lost.size() == 1 ? "is" : "are"),
+             verdict.lost.front());
+  return verdict;
+}
+
 }  // namespace
 
 // Keeps what the operation will overwrite of its own input.
@@ -140,9 +153,9 @@ void Engine::freeze(Communicator& communicator, const Status& why, bool first_ha
   options.self = static_cast<std::uint32_t>(communicator.rank_);
   options.tag = communicator.id_;
   options.retry = kRetry;
-  council.on_verdict =
-      std::make_unique<Agreement>(options, [](const Agreement::Contributions& heard, const MemberSet& lost) {
-        return judge(decode_all(heard, lost)).encode();
+  council.on_verdict = std::make_unique<Agreement>(
+      options, [&communicator](const Agreement::Contributions& heard, const MemberSet& lost) {
+        return name_lost(judge(decode_all(heard, lost)), communicator).encode();
       });
   look_around(communicator, now);
   for (Rank rank = 0; rank < communicator.size(); ++rank) {
@@ -223,6 +236,17 @@ void Engine::look_around(Communicator& communicator, Instant now) {
     const bool has_ended = member.peer->lost && options_.has_ended && options_.has_ended(member.peer->address);
     const bool certain = member.left_for_good || has_ended;
     suspect(communicator, rank, certain, now);
+    if (silent) shut_out(*member.peer);
+  }
+}
+
+// Whoever is suspected has to know it: it may be alive, and wait for an answer from here.
+void Engine::shut_out(Peer& peer) {
+  for (const auto& channel : peer.channels) {
+    if (!channel || channel->closed) continue;
+    channel->link->close(
+        Status(Code::peer_lost, format("{} was silent for {} while the others agreed on how to go on",
+                                       peer.address.describe(), format_duration(options_.silence_limit))));
   }
 }
 

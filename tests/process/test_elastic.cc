@@ -169,6 +169,39 @@ TEST(Elastic, TheStoreGoesOnWithTheNextRankWhenItsHostIsKilled) {
   EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
 
+TEST(Elastic, WhoIsStoppedForLongerThanAllowedIsLeftBehindAndLearnsItWhenItWakes) {
+  for (const char* const transport : {"shm", "tcp"}) {
+    Job job;
+    job.ranks = 4;
+    job.settings =
+        std::string("TUTTI_ELASTIC=on TUTTI_TIMEOUT=1s TUTTI_HEARTBEAT_TIMEOUT=1s TUTTI_TRANSPORTS=") + transport;
+    const Outcome outcome = run_job(job, [](Rank& rank) {
+      tutti_comm* const comm = rank.create("dp0");
+      if (comm == nullptr) return;
+      rank.shared().slots[0][rank.rank()] = static_cast<std::uint64_t>(getpid());
+      rank.ok(reduce_times(rank, comm, {0, 1, 2, 3}, 10, 1000), "all_reduce");
+      rank.meet();
+      const auto stopped = static_cast<pid_t>(rank.shared().slots[0][3]);
+      if (rank.rank() == 3) {
+        raise(SIGSTOP);  // until rank 0 wakes it
+        const tutti_status got = reduce_times(rank, comm, {0, 1, 2, 3}, 10, 1000);
+        rank.check(got == TUTTI_PEER_LOST || got == TUTTI_TIMEOUT, "the one left behind went on");
+        rank.expect(TUTTI_PEER_LOST, tutti_comm_refresh(comm, nullptr), "refresh of the one left behind");
+      } else {
+        const tutti_status got = reduce_times(rank, comm, {0, 1, 2, 3}, 10, 1000);
+        rank.expect(TUTTI_PEER_LOST, got, "all_reduce without the one that is stopped");
+        rank.expect_text(tutti_last_error(), {"rank 3 ("});
+        rank.ok(tutti_comm_refresh(comm, nullptr), "refresh without the one that is stopped");
+        rank.check(size_of(comm) == 3, "the size is wrong");
+        if (rank.rank() == 0) kill(stopped, SIGCONT);
+        rank.ok(reduce_times(rank, comm, {0, 1, 2}, 100, 1000), "all_reduce of three");
+      }
+      rank.ok(tutti_comm_destroy(comm), "destroy");
+    });
+    EXPECT_TRUE(outcome.is_clean()) << transport << ": " << outcome.text();
+  }
+}
+
 TEST(Elastic, MistakesAreToldInOneSentence) {
   Job job;
   job.ranks = 2;
