@@ -35,6 +35,7 @@ struct Council {
   };
 
   Reached reached;
+  bool was_absent = false;  // this process did not run for so long that the others may have gone on without it
   Stage stage = Stage::working;
   std::vector<Seat> seats;  // by rank
   Instant frozen_since{};

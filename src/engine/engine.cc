@@ -291,6 +291,8 @@ void Engine::cancel_board(std::uint64_t offset, std::uint64_t board_bytes) {
 }
 
 std::size_t Engine::progress(Instant now) {
+  notice_absence(now);
+  has_run_ = true;
   now_ = now;
   std::size_t done = 0;
   for (const auto& transport : transports_) {

@@ -222,6 +222,8 @@ class Engine {
   void miss_member(Communicator& communicator, const Frame& frame, Instant now);
   void look_around(Communicator& communicator, Instant now);
   void shut_out(Peer& peer);
+  bool has_died(Peer& peer, Instant now) const;
+  void notice_absence(Instant now);
   void suspect(Communicator& communicator, Rank rank, bool certain, Instant now);
   static void suspect_in_next(Council& council, Rank rank, Instant now);
   void send_council(Communicator& communicator, Rank rank, std::uint32_t agreement,
@@ -277,7 +279,8 @@ class Engine {
   std::size_t lost_peers_ = 0;
   std::uint64_t completed_ = 0;
   Instant next_timer_ = kNever;
-  Instant now_{};
+  Instant now_{};  // of the last turn, if there was one
+  bool has_run_ = false;
 
   std::uint8_t segment_record_ = 0;  // the segment transport's number in the flight recorder
   std::uint64_t segment_used_ = 0;   // of the segment, by boards

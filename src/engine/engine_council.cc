@@ -233,10 +233,27 @@ void Engine::look_around(Communicator& communicator, Instant now) {
     const bool silent =
         now - council.frozen_since >= options_.silence_limit && !council.seats[static_cast<std::size_t>(rank)].heard;
     if (!member.gone && !member.peer->lost && !silent) continue;
-    const bool has_ended = member.peer->lost && options_.has_ended && options_.has_ended(member.peer->address);
-    const bool certain = member.left_for_good || has_ended;
+    const bool certain = member.left_for_good || (has_died(*member.peer, now) && !council.was_absent);
     suspect(communicator, rank, certain, now);
     if (silent) shut_out(*member.peer);
+  }
+}
+
+// A death proves that a member has no part in what follows only if it was still with this one when it died: who
+// closed the link before may have gone on, with others, and ended much later.
+bool Engine::has_died(Peer& peer, Instant now) const {
+  constexpr Nanoseconds kDying = std::chrono::milliseconds(200);  // its links close a moment before it is gone
+  if (peer.lost && !peer.died && now - peer.lost_since <= kDying)
+    peer.died = options_.has_ended && options_.has_ended(peer.address);
+  return peer.died;
+}
+
+// The others leave behind whoever is silent for silence_limit. A process that has not run for nearly as long cannot
+// tell whether they have, and takes no death of theirs for a proof any more.
+void Engine::notice_absence(Instant now) {
+  if (!has_run_ || now - now_ < options_.silence_limit * 3 / 4) return;
+  for (const auto& [key, communicator] : communicators_) {
+    if (communicator->council_) communicator->council_->was_absent = true;
   }
 }
 

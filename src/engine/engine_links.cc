@@ -186,6 +186,7 @@ void Engine::end_channel(Channel& channel, Instant now) {
 // on.
 void Engine::lose_peer(Peer& peer, const Status& why, Instant now) {
   lost_peers_ += peer.lost ? 0 : 1;
+  if (!peer.lost) peer.lost_since = now;
   peer.lost = true;
   peer.why = why;
   std::vector<Communicator*> elastic;

@@ -107,6 +107,8 @@ struct Peer {
   std::vector<std::byte> transport_address;
   std::vector<std::unique_ptr<Channel>> channels;  // by lane
   bool lost = false;                               // a channel closed that nobody here closed
+  Instant lost_since{};
+  bool died = false;  // it was its death that closed them
   Status why;
 };
 

@@ -98,12 +98,14 @@ void Cluster::step() {
   for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random_.below(i)]);
   std::size_t done = 0;
   for (const std::size_t index : order) {
-    if (processes_[index].alive) done += processes_[index].engine->progress(network_.now());
+    Process& process = processes_[index];
+    if (process.alive && process.running) done += process.engine->progress(network_.now());
   }
   if (done > 0) return;
   Instant next = network_.next_time();
   for (const Process& process : processes_) {
-    if (process.alive && process.engine->has_operations()) next = std::min(next, process.engine->next_timer());
+    if (process.alive && process.running && process.engine->has_operations())
+      next = std::min(next, process.engine->next_timer());
   }
   if (options_.fault) next = std::min(next, network_.now() + kFaultStep);
   if (next == kNever) next = network_.now() + std::chrono::milliseconds(1);
@@ -121,6 +123,12 @@ bool Cluster::run(const std::function<bool()>& done, Nanoseconds limit) {
 
 void Cluster::run_for(Nanoseconds time) {
   run([] { return false; }, time);
+}
+
+void Cluster::set_running(int rank, bool running) {
+  for (Process& process : processes_) {
+    if (process.id == node(rank).id) process.running = running;
+  }
 }
 
 void Cluster::crash(int rank) {

@@ -55,7 +55,9 @@ class Cluster {
   void run_for(Nanoseconds time);
   // One round of turns, then the clock moves if all were idle.
   void step();
-  void crash(int rank);  // its process, with all ranks in it
+  void crash(int rank);                              // its process, with all ranks in it
+  void stop(int rank) { set_running(rank, false); }  // gets no turn until it is resumed
+  void resume(int rank) { set_running(rank, true); }
 
  private:
   struct Process {
@@ -63,9 +65,11 @@ class Cluster {
     std::unique_ptr<Recorder> recorder;
     std::unique_ptr<Engine> engine;
     bool alive = true;
+    bool running = true;
   };
 
   void add_process(int number);
+  void set_running(int rank, bool running);
 
   ClusterOptions options_;
   Random random_;

@@ -278,6 +278,43 @@ TEST(Elastic, OnOneHostAllButOneMayDieAtAnyMoment) {
   });
 }
 
+// The others go on without it, and have ended when it wakes: it must not take their deaths for a licence to go on
+// alone.
+TEST(Elastic, WhoHasSleptThroughAVerdictStopsWhateverHasBecomeOfTheOthers) {
+  for_seeds(150, [](std::uint64_t seed) {
+    ClusterOptions options = random_options(seed);
+    options.one_host = true;
+    options.ranks = 3 + static_cast<int>(seed % 4);
+    Trial trial(seed, options);
+    const Rank sleeper = trial.random_rank();
+    Cluster& cluster = trial.cluster();
+    cluster.run_for(Nanoseconds(cluster.random().below(200'000)));
+    cluster.stop(sleeper);
+    const Rank caller = (sleeper + 1) % cluster.size();
+    trial.engine(caller).revoke(trial.communicator(caller), Status(Code::aborted, "a refresh", caller),
+                                cluster.network().now());
+    const auto all_but_it = [&](auto&& holds) {
+      bool all = true;
+      for (Rank rank = 0; rank < cluster.size(); ++rank) all &= rank == sleeper || holds(rank);
+      return all;
+    };
+    ASSERT_TRUE(cluster.run([&] {
+      return all_but_it([&](Rank rank) { return trial.communicator(rank)->council()->is_over(); });
+    })) << "hangs";
+    for (Rank rank = 0; rank < cluster.size(); ++rank) {
+      if (rank == sleeper) continue;
+      EXPECT_EQ(trial.communicator(rank)->council()->verdict.lost, std::vector<Rank>{sleeper});
+      EXPECT_EQ(trial.communicator(rank)->failure().culprit(), sleeper);
+      cluster.crash(rank);
+    }
+    cluster.resume(sleeper);
+    ASSERT_TRUE(cluster.run([&] { return trial.communicator(sleeper)->council()->is_over(); })) << "hangs";
+    const Communicator& left_behind = *trial.communicator(sleeper);  // it may have heard of the verdict
+    EXPECT_TRUE(left_behind.council()->stage == Council::Stage::stopped || left_behind.verdict_excludes_self())
+        << "it went on alone";
+  });
+}
+
 TEST(Elastic, ARevocationFindsTheOthersInTheMiddleAndLosesNobody) {
   for_seeds(200, [](std::uint64_t seed) {
     Trial trial(seed, random_options(seed));
