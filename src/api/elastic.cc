@@ -237,16 +237,19 @@ class Refresh {
     return {};
   }
 
-  // Each of those who stay says so: one may end before it could.
+  // Each of those who stay says so: one may end before it could. Nobody is let in twice for having asked once: who is
+  // dead by now would be for ever.
   void admit(const View& view, int rank) {
     if (comm_.store == nullptr) return;
     if (rank == 0 && comm_.launch.store.starts_with("tcp://")) serve_store();
     const Instant until = std::min(deadline_, monotonic_now() + Nanoseconds(std::chrono::seconds(2)));
     for (std::size_t i = view.stayed; i < view.members.size(); ++i) {
-      const Status said = comm_.store->set(admitted_key(comm_.group, view.members[i]), view.encode(), until);
+      const Invitation& joiner = view.members[i];
+      Status said = comm_.store->set(admitted_key(comm_.group, joiner), view.encode(), until);
+      if (said) said = comm_.store->remove(waiting_key(comm_.group, joiner), until).status();
       if (!said)
         comm_.runtime->log().write(LogLevel::warn, "comm", "{}: {} could not be told that it is admitted: {}",
-                                   communicator().name(), view.members[i].address.describe(), said.text());
+                                   communicator().name(), joiner.address.describe(), said.text());
     }
   }
 

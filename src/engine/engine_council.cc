@@ -138,7 +138,8 @@ void Engine::freeze(Communicator& communicator, const Status& why, bool first_ha
   council.frozen_since = now;
   councils_.push_back(&communicator);
   communicator.failure_ = why;
-  options_.log.write(LogLevel::warn, "comm", "{}", why.text());
+  const bool is_trouble = first_hand && why.code() != Code::aborted;  // others only ask, or somebody wants a refresh
+  options_.log.write(is_trouble ? LogLevel::warn : LogLevel::info, "comm", "{}", why.text());
   Testimony testimony;
   testimony.complete = council.reached.here();
   testimony.first_hand = first_hand;

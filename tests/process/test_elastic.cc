@@ -136,6 +136,41 @@ TEST(Elastic, AProcessThatComesLateIsLetInAtTheNextRefresh) {
   }
 }
 
+TEST(Elastic, WhoDiesWhileItWaitsToBeLetInHoldsNobodyUp) {
+  Job job;
+  job.ranks = 3;
+  job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s";
+  const Outcome outcome = run_job(
+      job,
+      [](Rank& rank) {
+        tutti_comm* comm = nullptr;
+        tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
+        options.settings = rank.job().settings.c_str();
+        rank.shared().slots[0][rank.rank()] = static_cast<std::uint64_t>(getpid());
+        rank.meet();
+        if (rank.rank() == 2) {
+          rank.ok(tutti_comm_join(&comm, rank.store().c_str(), &options), "it was let in, after its end");
+          return;
+        }
+        rank.ok(tutti_comm_create_from_store(&comm, 2, rank.rank(), rank.store().c_str(), &options), "creation");
+        if (comm == nullptr) return;
+        int waiting = 0;
+        while (waiting == 0) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
+        rank.meet(2);
+        if (rank.rank() == 0) kill(static_cast<pid_t>(rank.shared().slots[0][2]), SIGKILL);
+        tutti_refresh_options refresh = TUTTI_REFRESH_OPTIONS_INIT;
+        refresh.timeout_ns = std::int64_t{20'000'000'000} * patience();
+        rank.ok(tutti_comm_refresh(comm, &refresh), "refresh with a dead process at the door");
+        rank.check(size_of(comm) == 2, "the size is wrong");
+        rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
+        rank.check(waiting == 0, "it still waits");
+        rank.ok(reduce_times(rank, comm, {0, 1}, 10, 100), "all_reduce");
+        rank.ok(tutti_comm_destroy(comm), "destroy");
+      },
+      {2});
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
 TEST(Elastic, TheStoreGoesOnWithTheNextRankWhenItsHostIsKilled) {
   Job job;
   job.ranks = 4;
