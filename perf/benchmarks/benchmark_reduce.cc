@@ -63,7 +63,7 @@ void count_bytes(benchmark::State& state, std::size_t bytes) {
 void run_memcpy(benchmark::State& state, std::size_t bytes) {
   const Buffer source = operands(DataType::uint8, bytes, 1);
   Buffer target(bytes);
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     std::memcpy(target.data(), source.data(), bytes);
     benchmark::ClobberMemory();
   }
@@ -73,7 +73,7 @@ void run_memcpy(benchmark::State& state, std::size_t bytes) {
 void run_copy(benchmark::State& state, std::size_t bytes) {
   const Buffer source = operands(DataType::uint8, bytes, 1);
   Buffer target(bytes);
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     copy(target.data(), source.data(), bytes, true);
     benchmark::ClobberMemory();
   }
@@ -84,7 +84,7 @@ void run_plain_add(benchmark::State& state, std::size_t bytes) {
   const std::size_t count = bytes / sizeof(float);
   std::vector<float> a(count, 1.0f);
   const std::vector<float> b(count, 1e-6f);
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     float* const to = a.data();
     const float* const from = b.data();
     for (std::size_t i = 0; i < count; ++i) to[i] += from[i];
@@ -102,7 +102,7 @@ void run_reduce(benchmark::State& state, Reduction reduction, std::size_t source
   Buffer apart(bytes);
   std::byte* const to = in_place ? buffers[0].data() : apart.data();
   const std::size_t count = bytes / size_of(reduction.type);
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     reduce(reduction, to, sources, count);
     benchmark::ClobberMemory();
   }

@@ -127,7 +127,7 @@ double stream(Side& side, std::byte* buffer, std::size_t span, std::size_t bytes
       answered = true;
     } else if (!event.data && event.bytes > 0) {
       if (side.link->fetch(event.token, target) != FetchState::done) give_up("a fetch did not work");
-    } else {
+    } else if (event.data != nullptr) {
       std::memcpy(target, event.data, event.bytes);
     }
     ++received;
@@ -328,11 +328,15 @@ void compare(ShmCopyMode mode, int repetitions) {
 }  // namespace
 }  // namespace tutti
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const int repetitions = argc > 1 ? std::max(1, std::atoi(argv[1])) : 9;
   std::printf("two processes, a core each\n");
   tutti::compare(tutti::ShmCopyMode::staging, repetitions);
   tutti::compare(tutti::ShmCopyMode::cross_memory, repetitions);
   std::printf("one process\n");
   for (const int peers : {1, 7}) std::printf("  idle poll, %d peers %37.2f ns\n", peers, tutti::idle_poll(peers));
+  return 0;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "benchmark_shm: %s\n", error.what());
+  return 1;
 }

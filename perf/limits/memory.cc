@@ -13,8 +13,9 @@
 #include "perf/limits/machine.h"
 #include "perf/limits/pair.h"
 
-// The plain loops of the passes, compiled for the vectors of whatever processor they run on.
-#if defined(__x86_64__)
+// The plain loops of the passes, compiled for the vectors of whatever processor they run on. (clang has no such
+// functions that are not inlined; what it builds has the loops for the least processor only.)
+#if defined(__x86_64__) && !defined(__clang__)
 #define FOR_EVERY_PROCESSOR __attribute__((noinline, target_clones("default", "avx2", "avx512f")))
 #else
 #define FOR_EVERY_PROCESSOR __attribute__((noinline))

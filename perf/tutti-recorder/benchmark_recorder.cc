@@ -25,7 +25,7 @@ void small_operation(benchmark::State& state) {
   peer.direction = Direction::receive;
   peer.bytes = 8;
   constexpr ShortName kAlgorithm("direct");
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     now += Nanoseconds(1);
     ++what.number;
     const auto operation = recorder->begin_operation(what, now);

@@ -198,7 +198,7 @@ Verdict judge(std::span<const std::optional<Testimony>> testimonies) {
     best = weight;
     reason = &testimony;
   }
-  verdict.why = reason->failure;
+  verdict.why = reason != nullptr ? reason->failure : Status(Code::internal, "nobody is left who has testified");
   return verdict;
 }
 
