@@ -33,7 +33,10 @@ struct Stores {
 
 Stores& stores() {
   static Stores* current = new Stores;
-  if (current->pid != getpid()) current = new Stores;
+  if (current->pid != getpid()) {
+    [[maybe_unused]] static Stores* const inherited = current;  // the parent's: nothing of it works here
+    current = new Stores;
+  }
   return *current;
 }
 
@@ -153,7 +156,7 @@ Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int 
   spec.elastic = settings.elastic;
   for (const Invitation& member : members) spec.members.push_back({member.address, member.board_offset});
   const Result<Communicator*> created =
-      comm.runtime->with_engine([&](Engine& engine, Instant now) { return engine.create(std::move(spec), now); });
+      comm.runtime->with_engine([&](Engine& engine, Instant now) { return engine.create(spec, now); });
   if (!created) return created.status();
   comm.communicator = *created;
   if ((*created)->planner().shape().ranks_per_core > 1) comm.runtime->set_crowded(true);

@@ -110,7 +110,7 @@ Shape Engine::shape_of(const std::vector<Member>& members, const CommunicatorSpe
   return shape;
 }
 
-Result<Communicator*> Engine::create(CommunicatorSpec spec, Instant now) {
+Result<Communicator*> Engine::create(const CommunicatorSpec& spec, Instant now) {
   auto communicator = std::make_unique<Communicator>();
   for (const MemberSpec& member : spec.members) {
     const Result<Peer*> peer = find_peer(member.address);

@@ -78,7 +78,7 @@ class Engine {
   void cancel_board(std::uint64_t offset, std::uint64_t board_bytes);
 
   // INVALID, UNSUPPORTED: a member cannot be reached by any transport (named).
-  Result<Communicator*> create(CommunicatorSpec spec, Instant now);
+  Result<Communicator*> create(const CommunicatorSpec& spec, Instant now);
   // The members, plan settings and so on of `parent`, for a split: members are given by their ranks in it.
   Result<Communicator*> create_from(const Communicator& parent, std::uint64_t id, std::string name,
                                     std::span<const Rank> members, std::span<const std::uint64_t> board_offsets,

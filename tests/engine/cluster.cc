@@ -41,7 +41,7 @@ Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
     spec.board_bytes = options.board_bytes;
     spec.segment_bytes = options.segment_bytes;
     spec.elastic = options.elastic;
-    node(rank).communicator = *node(rank).engine->create(std::move(spec), network_.now());
+    node(rank).communicator = *node(rank).engine->create(spec, network_.now());
   }
 }
 

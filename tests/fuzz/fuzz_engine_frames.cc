@@ -173,7 +173,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   spec.eager_bytes = 128;
   spec.elastic = size > 0 && (data[size - 1] & 1) != 0;
   spec.members = {{engine.address(), kNoBoard}, {address_of(1), kNoBoard}, {address_of(2), kNoBoard}};
-  Communicator* const communicator = *engine.create(std::move(spec), now);
+  Communicator* const communicator = *engine.create(spec, now);
   std::vector<std::int32_t> input(3 * 64, 1);
   std::vector<std::int32_t> output(3 * 64, 0);
   std::vector<Operation*> operations;
