@@ -7,6 +7,8 @@
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
+#include <string>
+#include <vector>
 
 #include "include/tutti/tutti.h"
 #include "src/api/handles.h"
@@ -82,10 +84,10 @@ struct Registry {
   std::mutex mutex;
   pid_t pid = getpid();
   std::map<std::string, Registered, std::less<>> names;
+  std::vector<std::unique_ptr<Store>> stores;  // all there ever were: communicators keep pointers to them
 };
 
-// Stores are never freed: communicators keep pointers to them. A forked child takes the names over, with stores of
-// its own.
+// A forked child takes the names over, with stores of its own.
 Registry& registry() {
   static Registry* const instance = new Registry;
   return *instance;
@@ -124,7 +126,8 @@ Result<Store*> callback_store(std::string_view address, const std::string& secre
   if (store == nullptr) {
     auto made = CallbackStore::create(found->second.callbacks, secret);
     if (!made) return made.status();
-    store = made->release();
+    all.stores.push_back(*std::move(made));
+    store = all.stores.back().get();
   }
   return store;
 }
