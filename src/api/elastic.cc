@@ -202,6 +202,7 @@ class Refresh {
       if (!contribution) continue;
       Result<Blobs> blobs = decode_blobs(*contribution);
       if (!blobs) return blobs.status();
+      if (blobs->empty()) return Status(Code::internal, "a member has contributed no invitation of its own");
       Result<Invitation> member = invitation_of((*blobs)[0]);
       if (!member) return member.status();
       if (joining.empty()) joining.assign(blobs->begin() + 1, blobs->end());

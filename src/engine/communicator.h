@@ -102,6 +102,7 @@ class Communicator {
 
   std::unique_ptr<Board> board_;
   bool board_wanted_ = false;             // every member has a part
+  bool board_watched_ = false;            // the engine looks at it in each turn
   bool board_linked_ = false;             // every member's part is mapped here
   std::vector<Channel*> board_channels_;  // by rank; null: this rank
   std::deque<Operation*> on_board_;       // in order

@@ -4,6 +4,7 @@
 // data: the engine drives it (engine_council.cc).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -48,6 +49,13 @@ struct Council {
   bool next_begun = false;
   std::vector<std::pair<Rank, std::vector<std::byte>>> early_next;  // messages that came before the verdict did
   std::optional<std::string> next;                                  // its decision
+
+  // Among the survivors; nothing: the verdict has lost it. When judged.
+  std::optional<std::uint32_t> place_of(Rank rank) const {
+    const auto found = std::lower_bound(survivors.begin(), survivors.end(), rank);
+    if (found == survivors.end() || *found != rank) return std::nullopt;
+    return static_cast<std::uint32_t>(found - survivors.begin());
+  }
 
   bool is_over() const { return stage == Stage::judged || stage == Stage::stopped; }
   bool has_work() const { return stage == Stage::frozen || (stage == Stage::judged && on_next != nullptr && !next); }

@@ -301,7 +301,7 @@ std::size_t Engine::progress(Instant now) {
     done += count;
   }
   for (std::size_t i = 0; i < boards_active_.size(); ++i) done += run_board(*boards_active_[i], now);
-  std::erase_if(boards_active_, [](const Communicator* c) { return !c->uses_board(); });
+  std::erase_if(boards_active_, [](Communicator* c) { return !(c->board_watched_ = c->uses_board()); });
   for (auto& [link, channel] : channels_) {
     if (!channel->control.empty()) wire_.flush_control(*channel);
     if (!channel->blocked.empty()) retry(channel->blocked, now);

@@ -202,6 +202,7 @@ class Engine {
   // engine_failure.cc
   void fail(Operation& operation, const Status& why, Instant now);
   void fail_communicator(Communicator& communicator, const Status& why, Instant now);
+  void let_all_go(Communicator& communicator, const Status& why, Instant now);
   void let_go(Operation& operation, const Status& why, Instant now);
   void forget_early(Communicator& communicator);
   void probe(Operation& operation, Instant now);

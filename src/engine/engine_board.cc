@@ -17,8 +17,9 @@ constexpr std::uint32_t kForgotten = 0;  // the digest of a call that is not rem
 }  // namespace
 
 void Engine::watch_board(Communicator& communicator) {
-  if (std::find(boards_active_.begin(), boards_active_.end(), &communicator) == boards_active_.end())
-    boards_active_.push_back(&communicator);
+  if (communicator.board_watched_) return;
+  communicator.board_watched_ = true;
+  boards_active_.push_back(&communicator);
 }
 
 void Engine::link_board(Communicator& communicator, Instant now) {

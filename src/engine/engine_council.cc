@@ -15,8 +15,6 @@ constexpr std::uint32_t kOnVerdict = 1;  // the agreements of a council, in Fram
 constexpr std::uint32_t kOnNext = 2;
 constexpr Nanoseconds kRetry = std::chrono::milliseconds(20);
 
-bool is_ahead(std::uint32_t a, std::uint32_t b) { return static_cast<std::int32_t>(a - b) > 0; }
-
 // Of those who are not lost. What cannot be read was written by nobody who takes part.
 std::vector<std::optional<Testimony>> decode_all(const Agreement::Contributions& contributions,
                                                  const MemberSet& lost) {
@@ -144,11 +142,7 @@ void Engine::freeze(Communicator& communicator, const Status& why, bool first_ha
   testimony.complete = council.reached.here();
   testimony.first_hand = first_hand;
   testimony.failure = why;
-  communicator.on_board_.clear();
-  for (Operation* operation : std::vector<Operation*>(operations_)) {
-    if (operation->communicator_ == &communicator && operation->is_under_way()) let_go(*operation, why, now);
-  }
-  forget_early(communicator);
+  let_all_go(communicator, why, now);
   Agreement::Options options;
   options.members = static_cast<std::uint32_t>(communicator.size());
   options.self = static_cast<std::uint32_t>(communicator.rank_);
@@ -172,11 +166,7 @@ void Engine::leave_council(Communicator& communicator, const Status& why, Instan
   Council& council = *communicator.council_;
   if (!council.is_over()) council.stage = Council::Stage::stopped;
   if (communicator.failure_.is_ok()) communicator.failure_ = why;
-  communicator.on_board_.clear();
-  for (Operation* operation : std::vector<Operation*>(operations_)) {
-    if (operation->communicator_ == &communicator && operation->is_under_way())
-      let_go(*operation, communicator.failure_, now);
-  }
+  let_all_go(communicator, communicator.failure_, now);
   end_operations(communicator, now);
 }
 
@@ -279,10 +269,10 @@ void Engine::suspect(Communicator& communicator, Rank rank, bool certain, Instan
 }
 
 void Engine::suspect_in_next(Council& council, Rank rank, Instant now) {
-  const auto found = std::lower_bound(council.survivors.begin(), council.survivors.end(), rank);
-  if (found == council.survivors.end() || *found != rank) return;
-  council.on_next->suspect(static_cast<std::uint32_t>(found - council.survivors.begin()),
-                           council.seats[static_cast<std::size_t>(rank)].certain ? Loss::ended : Loss::silent, now);
+  const auto place = council.place_of(rank);
+  if (!place) return;
+  council.on_next->suspect(*place, council.seats[static_cast<std::size_t>(rank)].certain ? Loss::ended : Loss::silent,
+                           now);
 }
 
 void Engine::send_council(Communicator& communicator, Rank rank, std::uint32_t agreement,
@@ -337,19 +327,20 @@ void Engine::on_council(Communicator& communicator, const Frame& frame, Arrival*
 
 Status Engine::receive_next(Communicator& communicator, Rank rank, std::span<const std::byte> bytes, Instant now) {
   Council& council = *communicator.council_;
-  const auto found = std::lower_bound(council.survivors.begin(), council.survivors.end(), rank);
-  if (found == council.survivors.end() || *found != rank)
-    return {Code::invalid, format("{} is lost, by the verdict", communicator.describe(rank))};
+  const auto place = council.place_of(rank);
+  for (const Rank each : {rank, communicator.rank_}) {
+    if (!council.place_of(each))
+      return {Code::invalid, format("{} is lost, by the verdict", communicator.describe(each))};
+  }
   if (!council.on_next) open_next(communicator, now);
-  return council.on_next->receive(static_cast<std::uint32_t>(found - council.survivors.begin()), bytes, now);
+  return council.on_next->receive(*place, bytes, now);
 }
 
 void Engine::open_next(Communicator& communicator, Instant now) {
   Council& council = *communicator.council_;
   Agreement::Options options;
   options.members = static_cast<std::uint32_t>(council.survivors.size());
-  const auto self = std::lower_bound(council.survivors.begin(), council.survivors.end(), communicator.rank_);
-  options.self = static_cast<std::uint32_t>(self - council.survivors.begin());
+  options.self = *council.place_of(communicator.rank_);
   options.tag = ~communicator.id_;
   options.retry = kRetry;
   council.on_next = std::make_unique<Agreement>(

@@ -23,10 +23,13 @@ void Engine::fail_communicator(Communicator& communicator, const Status& why, In
   communicator.failure_ = why;
   options_.log.write(LogLevel::error, "comm", "{}", why.text());
   tell_failure(communicator);
+  let_all_go(communicator, why, now);
+}
+
+void Engine::let_all_go(Communicator& communicator, const Status& why, Instant now) {
   communicator.on_board_.clear();
   for (Operation* operation : std::vector<Operation*>(operations_)) {
-    if (operation->communicator_ != &communicator || operation->is_complete()) continue;
-    let_go(*operation, why, now);
+    if (operation->communicator_ == &communicator && operation->is_under_way()) let_go(*operation, why, now);
   }
   forget_early(communicator);
 }

@@ -1,10 +1,10 @@
 #include "src/engine/reached.h"
 
+#include "src/engine/signature.h"
+
 namespace tutti {
 
 namespace {
-
-bool is_ahead(std::uint32_t a, std::uint32_t b) { return static_cast<std::int32_t>(a - b) > 0; }
 
 std::uint32_t lesser(std::uint32_t a, std::uint32_t b) { return is_ahead(a, b) ? b : a; }
 

@@ -4,8 +4,7 @@
 // with a minimum for a signal), so all know after log2(members) messages each, and several operations share them: a
 // word tells of everything before it.
 //
-// Numbers only grow. They wrap: of two, the one less than 2^31 ahead is the larger. A state machine: what is to be
-// sent is taken by next().
+// Numbers only grow, and wrap (is_ahead, signature.h). A state machine: what is to be sent is taken by next().
 #pragma once
 
 #include <cstdint>

@@ -11,6 +11,9 @@
 
 namespace tutti {
 
+// Numbers of operations wrap: of two, the one less than 2^31 ahead is the later.
+constexpr bool is_ahead(std::uint32_t a, std::uint32_t b) { return static_cast<std::int32_t>(a - b) > 0; }
+
 // What the caller called. The first eight are the schedule's collectives under the same numbers.
 enum class CallKind : std::uint8_t {
   all_reduce,

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "src/base/format.h"
+#include "src/engine/signature.h"
 
 namespace tutti {
 
@@ -97,8 +98,6 @@ class Reader {
 Status damaged(std::string_view what, std::size_t bytes) {
   return {Code::internal, format("{} bytes that should be a {} are none", bytes, what)};
 }
-
-bool is_ahead(std::uint32_t a, std::uint32_t b) { return static_cast<std::int32_t>(a - b) > 0; }
 
 // Of members that are heard, those to be left out so that the others can all reach each other.
 void separate(std::span<const std::optional<Testimony>> testimonies, std::vector<bool>& lost) {
