@@ -219,6 +219,7 @@ void expect_whole(const RecorderSnapshot& snapshot) {
 
 TEST_F(RecorderTest, AReaderBesideABusyWriterSeesWholeEntriesOnly) {
   const auto recorder = open();
+  std::atomic<bool> begun = false;  // on a busy machine the reader could be through before
   std::atomic<bool> stop = false;
   std::thread writer([&] {
     for (std::uint64_t i = 1; !stop.load(); ++i) {
@@ -229,8 +230,10 @@ TEST_F(RecorderTest, AReaderBesideABusyWriterSeesWholeEntriesOnly) {
       recorder->peer_moved(peer, i, at(base + 1));
       recorder->end_peer(peer, Code::ok);
       recorder->end_operation(operation, Code::ok, rank, at(base + 7));
+      begun = true;
     }
   });
+  while (!begun) std::this_thread::yield();
   std::size_t seen = 0;
   for (int i = 0; i < 100; ++i) {
     const RecorderSnapshot snapshot = read(recorder->path());
