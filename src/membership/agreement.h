@@ -159,7 +159,7 @@ class Agreement {
   Round round_;
   std::uint32_t attempts_ = 0;
   Instant timer_ = kNever;
-  Status broken_;  // what combine did wrong
+  Status broken_;  // what combine or another member did wrong, so that this one cannot propose
 };
 
 }  // namespace tutti

@@ -26,8 +26,15 @@ void Agreement::begin_round() {
   // The first ballot of all needs no promises: nothing older can have been accepted.
   const Ballot latest = std::max(promised_, outbid_);
   const bool is_first = latest == 0 && options_.self == 0;
-  promised_ = latest - latest % options_.members + options_.self + 1;
-  if (promised_ <= latest) promised_ += options_.members;
+  Ballot ballot = latest - latest % options_.members + options_.self + 1;
+  if (ballot <= latest) ballot += options_.members;
+  if (ballot > kBallotMax) {
+    broken_ = {Code::internal, format("ballot {} was promised and none above {} may follow, so that member {} cannot "
+                                      "propose any more: a member counts its ballots wrongly",
+                                      latest, kBallotMax, options_.self)};
+    return;
+  }
+  promised_ = ballot;
   round_ = {.phase = Phase::preparing, .ballot = promised_, .dead = dead_, .answered = MemberSet(options_.members)};
   round_.answered.add(options_.self);
   round_.accepted = accepted_;

@@ -136,6 +136,22 @@ TEST(Agreement, FewerThanTheMinimumNeverDecide) {
             "start more members, or allow fewer to go on");
 }
 
+// Found by fuzz_agreement: the ballot after the last was sent, which nobody takes.
+TEST(Agreement, WhoIsLeftNoBallotSaysSoAndSendsNone) {
+  const Ballot last = kBallotMax - (kBallotMax - 1) % 3;  // the last that belongs to member 0
+  for (const Ballot ballot : {last, last - 3}) {
+    SCOPED_TRACE(ballot);
+    Table fresh(3);
+    fresh.start_all();
+    const std::string prepare = encode({Table::kTag, 3}, {AgreementKind::prepare, MemberSet(3), ballot});
+    ASSERT_TRUE(fresh[1].receive(0, std::as_bytes(std::span(prepare)), fresh.now).is_ok());
+    fresh.lose({1}, {0}, Loss::silent);
+    fresh.pass_all({1, 2});
+    EXPECT_EQ(fresh.decided(1), ballot == last ? "" : "1:-bc");
+    EXPECT_EQ(fresh[1].stuck().is_ok(), ballot != last);
+  }
+}
+
 TEST(Agreement, ProofsOfDeathAreShared) {
   Table table(8);
   table.start_all();
