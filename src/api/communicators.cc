@@ -127,7 +127,7 @@ Result<Invitation> invite(tutti_comm& comm) {
     comm.runtime->warn_once(comm.settings.warnings);
   }
   Invitation mine;
-  TUTTI_RETURN_IF_ERROR(secure_random(std::as_writable_bytes(std::span(&mine.nonce, 1))));
+  TUTTI_RETURN_IF_ERROR(comm.runtime->random(std::as_writable_bytes(std::span(&mine.nonce, 1))));
   mine.plan_settings = plan_settings_of(comm.settings);
   comm.runtime->with_engine([&](Engine& engine, Instant) {
     mine.address = engine.address();
@@ -464,7 +464,7 @@ tutti_status tutti_comm_finalize(tutti_comm* comm, std::int64_t timeout_ns) {
     status = invalid("tutti_comm_finalize between tutti_group_begin and tutti_group_end; end the group first");
   if (!status) return report(status);
   const tutti::Nanoseconds limit = tutti::time_limit(timeout_ns, comm->settings.timeout);
-  const tutti::Instant deadline = tutti::deadline_after(tutti::monotonic_now(), limit);
+  const tutti::Instant deadline = tutti::deadline_after(comm->runtime->now(), limit);
   std::size_t pending = 0;
   const auto quiet = [&] {
     pending = comm->communicator->pending();
@@ -512,7 +512,7 @@ tutti_status tutti_comm_destroy(tutti_comm* comm) {
       [&](tutti::Engine& engine, tutti::Instant now) { engine.destroy(comm->communicator, now); });
   // What others still need from this rank is on its way; the process may end right after this call.
   constexpr tutti::Nanoseconds kFlush = std::chrono::seconds(1);
-  comm->runtime->wait_drained(tutti::monotonic_now() + kFlush);
+  comm->runtime->wait_drained(comm->runtime->now() + kFlush);
   if (!comm->private_store.empty()) {
     std::error_code ignored;
     std::filesystem::remove_all(comm->private_store, ignored);

@@ -37,4 +37,8 @@ void cancel_invitation(tutti_comm& comm, const Invitation& invitation);
 Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int rank,
                const std::vector<Invitation>& members);
 
+// Gets this process in among the members who meet in comm.group of comm.store, as one of them: TIMEOUT if they do not
+// let it in.
+Status join(tutti_comm& comm, const std::string& name, Instant deadline);
+
 }  // namespace tutti

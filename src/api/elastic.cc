@@ -105,7 +105,7 @@ class Refresh {
       TUTTI_RETURN_IF_ERROR(change_members());
       const Status works = meet();
       if (works) return works;
-      if (comm_.communicator->council()->stage == Council::Stage::stopped || monotonic_now() >= deadline_)
+      if (comm_.communicator->council()->stage == Council::Stage::stopped || comm_.runtime->now() >= deadline_)
         return works;
     }
   }
@@ -115,7 +115,7 @@ class Refresh {
     OperationRequest request;
     request.kind = CallKind::barrier;
     request.count = 1;
-    request.timeout = std::max(deadline_ - monotonic_now(), Nanoseconds(std::chrono::milliseconds(1)));
+    request.timeout = std::max(deadline_ - comm_.runtime->now(), Nanoseconds(std::chrono::milliseconds(1)));
     return run_operation(comm_, request);
   }
 
@@ -159,7 +159,7 @@ class Refresh {
   Blobs those_waiting() {
     const bool speaks = communicator().council()->survivors.front() == communicator().rank();
     if (!admits_ || !speaks || comm_.store == nullptr) return {};
-    const Instant until = std::min(deadline_, monotonic_now() + Nanoseconds(std::chrono::seconds(2)));
+    const Instant until = std::min(deadline_, comm_.runtime->now() + Nanoseconds(std::chrono::seconds(2)));
     const Store::Gathered waiting = comm_.store->gather(waiting_prefix(comm_.group), 0, until);
     Blobs blobs;
     for (const auto& [key, invitation] : waiting.entries) blobs.push_back(invitation);
@@ -243,7 +243,7 @@ class Refresh {
   void admit(const View& view, int rank) {
     if (comm_.store == nullptr) return;
     if (rank == 0 && comm_.launch.store.starts_with("tcp://")) serve_store();
-    const Instant until = std::min(deadline_, monotonic_now() + Nanoseconds(std::chrono::seconds(2)));
+    const Instant until = std::min(deadline_, comm_.runtime->now() + Nanoseconds(std::chrono::seconds(2)));
     for (std::size_t i = view.stayed; i < view.members.size(); ++i) {
       const Invitation& joiner = view.members[i];
       Status said = comm_.store->set(admitted_key(comm_.group, joiner), view.encode(), until);
@@ -262,7 +262,7 @@ class Refresh {
     const Result<std::string> secret = read_secret(comm_.settings);
     if (!secret) return;
     const Result<Store*> store =
-        job_store(launch, *secret, monotonic_now() + Nanoseconds(std::chrono::seconds(2)), comm_.runtime->log());
+        job_store(launch, *secret, comm_.runtime->now() + Nanoseconds(std::chrono::seconds(2)), comm_.runtime->log());
     if (store && *store != nullptr) comm_.store = *store;
   }
 
@@ -289,7 +289,7 @@ Status board(tutti_comm& comm, const std::string& name, Instant deadline) {
   Status asked = comm.store->remove(admitted, deadline).status();
   if (asked.is_ok()) asked = comm.store->set(waiting, text_of(*mine), deadline);
   const Result<std::string> pass = asked.is_ok() ? comm.store->get(admitted, deadline) : Result<std::string>(asked);
-  const Instant a_moment = std::max(deadline, monotonic_now() + Nanoseconds(std::chrono::seconds(1)));
+  const Instant a_moment = std::max(deadline, comm.runtime->now() + Nanoseconds(std::chrono::seconds(1)));
   static_cast<void>(comm.store->remove(waiting, a_moment).is_ok());
   static_cast<void>(comm.store->remove(admitted, a_moment).is_ok());
   if (!pass) {
@@ -318,6 +318,14 @@ Status board(tutti_comm& comm, const std::string& name, Instant deadline) {
 }
 
 }  // namespace
+
+Status join(tutti_comm& comm, const std::string& name, Instant deadline) {
+  Status status;
+  do {
+    status = board(comm, name, deadline);
+  } while (status.code() == Code::again && comm.runtime->now() < deadline);
+  return status.code() == Code::again ? Status(Code::timeout, status.text()) : status;
+}
 
 }  // namespace tutti
 
@@ -354,7 +362,7 @@ tutti_status tutti_comm_refresh(tutti_comm* comm, const tutti_refresh_options* o
   const tutti::Nanoseconds limit =
       tutti::time_limit(options != nullptr ? options->timeout_ns : 0, comm->settings.connect_timeout);
   const bool admits = options == nullptr || options->admit != 0;
-  return report(tutti::Refresh(*comm, admits, tutti::deadline_after(tutti::monotonic_now(), limit)).run());
+  return report(tutti::Refresh(*comm, admits, tutti::deadline_after(comm->runtime->now(), limit)).run());
 }
 
 tutti_status tutti_comm_join(tutti_comm** comm, const char* store, const tutti_comm_options* options) {
@@ -386,10 +394,7 @@ tutti_status tutti_comm_join(tutti_comm** comm, const char* store, const tutti_c
   made->launch = launch;
   const std::string name = tutti::name_of(options, tutti::kDefaultName);
   made->group = tutti::group_of(launch, name);
-  do {
-    status = tutti::board(*made, name, deadline);
-  } while (status.code() == tutti::Code::again && tutti::monotonic_now() < deadline);
-  if (status.code() == tutti::Code::again) status = Status(tutti::Code::timeout, status.text());
+  status = tutti::join(*made, name, deadline);
   if (!status) return report(status.prefixed("tutti_comm_join"));
   *comm = made.release();
   return TUTTI_OK;
@@ -403,7 +408,7 @@ tutti_status tutti_comm_waiting(tutti_comm* comm, int* count) {
   if (comm->store == nullptr) return TUTTI_OK;
   const tutti::Store::Gathered waiting =
       comm->store->gather(tutti::waiting_prefix(comm->group), 0,
-                          tutti::deadline_after(tutti::monotonic_now(), comm->settings.connect_timeout));
+                          tutti::deadline_after(comm->runtime->now(), comm->settings.connect_timeout));
   *count = static_cast<int>(waiting.entries.size());
   return report(waiting.status);
 }

@@ -23,6 +23,7 @@
 
 #include "src/api/patience.h"
 #include "src/base/log.h"
+#include "src/base/random.h"
 #include "src/base/settings.h"
 #include "src/diagnosis/recorder.h"
 #include "src/engine/engine.h"
@@ -40,7 +41,7 @@ class Runtime {
   // Memory for tutti_mem_alloc; lives as long as the process.
   static SharedRegions& regions();
 
-  ~Runtime();
+  virtual ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
@@ -52,7 +53,7 @@ class Runtime {
   auto with_engine(Act&& act) {
     const std::unique_lock lock = take_lock();
     const Completions completions(*this);
-    return act(*engine_, monotonic_now());
+    return act(*engine_, now());
   }
 
   // Starts under the lock and drives until `done()` or `until`, all in one go: the path of a blocking call.
@@ -60,7 +61,7 @@ class Runtime {
   Result<Operation*> start_and_wait(Start&& start) {
     std::unique_lock lock = take_lock();
     enter();
-    Result<Operation*> operation = start(*engine_, monotonic_now());
+    Result<Operation*> operation = start(*engine_, now());
     if (operation)
       drive(
           lock, [&] { return (*operation)->is_complete(); }, kNever);
@@ -86,6 +87,10 @@ class Runtime {
   // Operations were started that nobody waits for yet.
   void attend();
 
+  // Where the time and nonces come from.
+  virtual Instant now() const { return monotonic_now(); }
+  virtual Status random(std::span<std::byte> out) { return secure_random(out); }
+
   const Log& log() const { return log_; }
   // Logs each sentence once, however many communicators are made with these settings.
   void warn_once(const std::vector<std::string>& warnings);
@@ -93,6 +98,12 @@ class Runtime {
   // Ranks share cores: waiting gives way at once.
   void set_crowded(bool crowded) { crowded_.store(crowded, std::memory_order_relaxed); }
   bool is_crowded() const { return crowded_.load(std::memory_order_relaxed); }
+
+ protected:
+  // Around an engine that somebody else drives, in another time: tests/simulation has a whole cluster in one thread.
+  Runtime(std::unique_ptr<Engine> engine, Log log) : log_(std::move(log)), engine_(std::move(engine)) {}
+  // With the lock held, also when it returns. What is done while it waits may call into this runtime.
+  virtual bool drive(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done, Instant until);
 
  private:
   Runtime() = default;
@@ -130,7 +141,6 @@ class Runtime {
   // All with the lock held; sleep releases it meanwhile.
   void enter();
   void leave();
-  bool drive(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done, Instant until);
   std::size_t turn(Instant now);
   void sleep(std::unique_lock<std::mutex>& lock, Instant until);
   void wake_sleepers();
