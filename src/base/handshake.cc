@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/base/bytes.h"
 #include "src/base/format.h"
 #include "src/base/random.h"
 
@@ -17,18 +18,6 @@ constexpr std::size_t kHelloBytes = kHeaderBytes + sizeof(Nonce);
 constexpr std::size_t kAnswerBytes = kHeaderBytes + sizeof(Nonce) + sizeof(Digest);
 constexpr std::size_t kProofBytes = kHeaderBytes + sizeof(Digest);
 constexpr std::string_view kLabel = "tutti handshake";
-
-template <typename T>
-void put_little_endian(std::vector<std::byte>& out, T value) {
-  for (std::size_t i = 0; i < sizeof(T); ++i) out.push_back(static_cast<std::byte>(value >> (8 * i)));
-}
-
-template <typename T>
-T get_little_endian(const std::byte* from) {
-  T value = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i) value = static_cast<T>(value | static_cast<T>(from[i]) << (8 * i));
-  return value;
-}
 
 }  // namespace
 
@@ -85,7 +74,7 @@ std::vector<std::byte> Handshake::take_output() { return std::exchange(output_, 
 
 bool Handshake::check_header() {
   const bool magic = std::memcmp(input_.data(), kMagic.data(), kMagic.size()) == 0;
-  const auto role = static_cast<Role>(get_little_endian<std::uint16_t>(&input_[10]));
+  const auto role = static_cast<Role>(load_little_endian<std::uint16_t>(&input_[10]));
   if (!magic || (role != Role::client && role != Role::server)) {
     fail(Code::invalid,
          format("{} does not speak Tutti's protocol; connection refused. Check that the address is that "
@@ -97,8 +86,8 @@ bool Handshake::check_header() {
     fail(Code::invalid, format("{} sent back a message of our own role; connection refused", peer_));
     return false;
   }
-  const auto version = get_little_endian<std::uint16_t>(&input_[8]);
-  const auto refusal = get_little_endian<std::uint32_t>(&input_[12]);
+  const auto version = load_little_endian<std::uint16_t>(&input_[8]);
+  const auto refusal = load_little_endian<std::uint32_t>(&input_[12]);
   if (version != kVersion) {
     if (refusal == static_cast<std::uint32_t>(Refusal::none)) put_header(Refusal::version);
     fail(Code::invalid,
@@ -165,22 +154,24 @@ void Handshake::handle_proof() {
 }
 
 void Handshake::put_header(Refusal refusal) {
-  for (const char c : kMagic) output_.push_back(static_cast<std::byte>(c));
-  put_little_endian(output_, kVersion);
-  put_little_endian(output_, static_cast<std::uint16_t>(role_));
-  put_little_endian(output_, static_cast<std::uint32_t>(refusal));
+  ByteWriter<std::vector<std::byte>> header;
+  header.put(std::string_view(kMagic.data(), kMagic.size()));
+  header.put(kVersion);
+  header.put(static_cast<std::uint16_t>(role_));
+  header.put(static_cast<std::uint32_t>(refusal));
+  put(header.take());
 }
 
 void Handshake::put(std::span<const std::byte> bytes) { output_.insert(output_.end(), bytes.begin(), bytes.end()); }
 
 Result<Digest> Handshake::proof_of(Role prover) const {
-  std::vector<std::byte> text;
-  for (const char c : kLabel) text.push_back(static_cast<std::byte>(c));
-  put_little_endian(text, kVersion);
-  put_little_endian(text, static_cast<std::uint16_t>(prover));
-  text.insert(text.end(), client_nonce_.begin(), client_nonce_.end());
-  text.insert(text.end(), server_nonce_.begin(), server_nonce_.end());
-  return hmac_sha256(key_, text);
+  ByteWriter<std::vector<std::byte>> text;
+  text.put(kLabel);
+  text.put(kVersion);
+  text.put(static_cast<std::uint16_t>(prover));
+  text.put(std::as_bytes(std::span(client_nonce_)));
+  text.put(std::as_bytes(std::span(server_nonce_)));
+  return hmac_sha256(key_, text.take());
 }
 
 std::span<const std::byte> Handshake::body() const { return std::span(input_).subspan(kHeaderBytes); }

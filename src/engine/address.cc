@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "src/base/bytes.h"
 #include "src/base/format.h"
 
 namespace tutti {
@@ -12,58 +13,6 @@ constexpr std::uint32_t kMagic = 0x31415454;  // "TTA1"
 constexpr std::size_t kTextMax = 255;
 constexpr std::size_t kReachesMax = 16;
 constexpr std::size_t kAddressMax = 4096;
-
-class Writer {
- public:
-  void number(std::uint64_t value, int bytes) {
-    for (int i = 0; i < bytes; ++i) out.push_back(static_cast<std::byte>(value >> (8 * i)));
-  }
-  void text(std::string_view value) {
-    number(value.size(), 2);
-    for (const char c : value) out.push_back(static_cast<std::byte>(c));
-  }
-  void blob(std::span<const std::byte> value) {
-    number(value.size(), 2);
-    out.insert(out.end(), value.begin(), value.end());
-  }
-  std::vector<std::byte> out;
-};
-
-class Reader {
- public:
-  explicit Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
-
-  std::uint64_t number(std::size_t bytes) {
-    if (!has(bytes)) return 0;
-    std::uint64_t value = 0;
-    for (std::size_t i = 0; i < bytes; ++i) value |= std::to_integer<std::uint64_t>(bytes_[at_ + i]) << (8 * i);
-    at_ += bytes;
-    return value;
-  }
-  std::span<const std::byte> blob(std::size_t longest) {
-    const std::size_t length = number(2);
-    if (length > longest || !has(length)) {
-      ok = false;
-      return {};
-    }
-    at_ += length;
-    return bytes_.subspan(at_ - length, length);
-  }
-  std::string text() {
-    const auto bytes = blob(kTextMax);
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  }
-  std::size_t at() const { return at_; }
-  bool ok = true;
-
- private:
-  bool has(std::size_t bytes) {
-    if (!ok || bytes_.size() - at_ < bytes) ok = false;
-    return ok;
-  }
-  std::span<const std::byte> bytes_;
-  std::size_t at_ = 0;
-};
 
 }  // namespace
 
@@ -77,52 +26,54 @@ const ProcessAddress::Reach* ProcessAddress::find(std::string_view transport) co
 std::string ProcessAddress::describe() const { return format("{} pid {}", host_name, pid); }
 
 std::vector<std::byte> ProcessAddress::encode() const {
-  Writer writer;
-  writer.number(kMagic, 4);
-  for (const std::uint64_t word : {process.high, process.low, host.high, host.low}) writer.number(word, 8);
-  writer.number(pid, 4);
-  writer.number(pid_namespace, 8);
-  writer.number(cores, 4);
-  writer.number(lanes, 4);
-  writer.number(has_segment ? 1 : 0, 1);
-  writer.text(std::string_view(host_name).substr(0, kTextMax));
-  writer.number(reaches.size(), 1);
+  ByteWriter<std::vector<std::byte>> out;
+  out.put(kMagic);
+  for (const std::uint64_t word : {process.high, process.low, host.high, host.low}) out.put(word);
+  out.put(pid);
+  out.put(pid_namespace);
+  out.put(cores);
+  out.put(lanes);
+  out.put(std::uint8_t{has_segment});
+  out.put_counted<std::uint16_t>(std::string_view(host_name).substr(0, kTextMax));
+  out.put(static_cast<std::uint8_t>(reaches.size()));
   for (const Reach& reach : reaches) {
-    writer.text(reach.transport);
-    writer.blob(reach.address);
+    out.put_counted<std::uint16_t>(reach.transport);
+    out.put_counted<std::uint16_t>(
+        std::string_view(reinterpret_cast<const char*>(reach.address.data()), reach.address.size()));
   }
-  return std::move(writer.out);
+  return out.take();
 }
 
 Result<ProcessAddress> ProcessAddress::decode(std::span<const std::byte> bytes) {
-  Reader reader(bytes);
+  ByteReader in(bytes);
   ProcessAddress address;
-  if (reader.number(4) != kMagic)
+  if (in.get<std::uint32_t>() != kMagic)
     return Status(Code::invalid, "a process address does not begin with its mark; another version of Tutti?");
-  address.process.high = reader.number(8);
-  address.process.low = reader.number(8);
-  address.host.high = reader.number(8);
-  address.host.low = reader.number(8);
-  address.pid = static_cast<std::uint32_t>(reader.number(4));
-  address.pid_namespace = reader.number(8);
-  address.cores = static_cast<std::uint32_t>(reader.number(4));
-  address.lanes = static_cast<std::uint32_t>(reader.number(4));
-  address.has_segment = reader.number(1) != 0;
-  address.host_name = reader.text();
-  const std::size_t reaches = reader.number(1);
+  address.process.high = in.get<std::uint64_t>();
+  address.process.low = in.get<std::uint64_t>();
+  address.host.high = in.get<std::uint64_t>();
+  address.host.low = in.get<std::uint64_t>();
+  address.pid = in.get<std::uint32_t>();
+  address.pid_namespace = in.get<std::uint64_t>();
+  address.cores = in.get<std::uint32_t>();
+  address.lanes = in.get<std::uint32_t>();
+  address.has_segment = in.get<std::uint8_t>() != 0;
+  address.host_name = in.get_counted<std::uint16_t>(kTextMax);
+  const std::size_t reaches = in.get<std::uint8_t>();
   if (reaches > kReachesMax)
     return Status(Code::invalid,
                   format("a process address lists {} transports; the most is {}", reaches, kReachesMax));
-  for (std::size_t i = 0; i < reaches && reader.ok; ++i) {
+  for (std::size_t i = 0; i < reaches && !in.failed(); ++i) {
     Reach reach;
-    reach.transport = reader.text();
-    const auto blob = reader.blob(kAddressMax);
+    reach.transport = in.get_counted<std::uint16_t>(kTextMax);
+    const std::size_t length = in.get<std::uint16_t>();
+    if (length > kAddressMax) in.fail();
+    const auto blob = in.take(in.failed() ? 0 : length);
     reach.address.assign(blob.begin(), blob.end());
     address.reaches.push_back(std::move(reach));
   }
-  if (!reader.ok)
-    return Status(Code::invalid,
-                  format("a process address of {} bytes ends or is damaged at byte {}", bytes.size(), reader.at()));
+  if (in.failed())
+    return Status(Code::invalid, format("a process address of {} bytes ends too early or is damaged", bytes.size()));
   return address;
 }
 

@@ -2,41 +2,35 @@
 
 #include <cstdint>
 
+#include "src/base/bytes.h"
 #include "src/base/format.h"
 
 namespace tutti {
 
 namespace {
 constexpr std::uint32_t kAbsent = ~0u;  // instead of a length
-constexpr std::size_t kLengthBytes = 4;
 }  // namespace
 
 std::string encode_roll(std::span<const std::optional<std::string>> contributions) {
-  std::string bytes;
+  ByteWriter<std::string> out;
   for (const auto& contribution : contributions) {
-    const std::uint32_t length = contribution ? static_cast<std::uint32_t>(contribution->size()) : kAbsent;
-    for (std::size_t i = 0; i < kLengthBytes; ++i) bytes += static_cast<char>(length >> 8 * i & 0xff);
-    if (contribution) bytes += *contribution;
+    contribution ? out.put_counted<std::uint32_t>(*contribution) : out.put(kAbsent);
   }
-  return bytes;
+  return out.take();
 }
 
 Result<std::vector<std::optional<std::string>>> decode_roll(std::string_view bytes, std::size_t survivors) {
   const Status damaged(Code::internal,
                        format("{} bytes that should be the roll of {} members are none", bytes.size(), survivors));
   std::vector<std::optional<std::string>> contributions(survivors);
+  ByteReader in(bytes);
   for (auto& contribution : contributions) {
-    if (bytes.size() < kLengthBytes) return damaged;
-    std::uint32_t length = 0;
-    for (std::size_t i = 0; i < kLengthBytes; ++i)
-      length |= static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[i])) << 8 * i;
-    bytes.remove_prefix(kLengthBytes);
+    const auto length = in.get<std::uint32_t>();
     if (length == kAbsent) continue;
-    if (bytes.size() < length) return damaged;
-    contribution = std::string(bytes.substr(0, length));
-    bytes.remove_prefix(length);
+    const auto taken = in.take(length);
+    contribution.emplace(reinterpret_cast<const char*>(taken.data()), taken.size());
   }
-  if (!bytes.empty()) return damaged;
+  if (!in.is_at_end()) return damaged;
   return contributions;
 }
 

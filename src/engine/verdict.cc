@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/base/bytes.h"
 #include "src/base/format.h"
 #include "src/engine/signature.h"
 
@@ -13,87 +14,41 @@ namespace {
 constexpr std::size_t kTextBytesMax = 2048;
 constexpr std::uint8_t kVersion = 1;
 
-class Writer {
- public:
-  explicit Writer(std::size_t expected) { bytes_.reserve(expected); }
-  void number(std::uint32_t value) {
-    for (int shift = 0; shift < 32; shift += 8) bytes_ += static_cast<char>(value >> shift & 0xff);
-  }
-  void byte(std::uint8_t value) { bytes_ += static_cast<char>(value); }
-  void text(std::string_view value) {
-    value = value.substr(0, kTextBytesMax);
-    number(static_cast<std::uint32_t>(value.size()));
-    bytes_ += value;
-  }
-  void status(const Status& status) {
-    byte(static_cast<std::uint8_t>(status.code()));
-    number(static_cast<std::uint32_t>(status.culprit()));
-    text(status.text());
-  }
-  void ranks(const std::vector<Rank>& ranks) {
-    number(static_cast<std::uint32_t>(ranks.size()));
-    for (const Rank rank : ranks) number(static_cast<std::uint32_t>(rank));
-  }
-  std::string take() { return std::move(bytes_); }
+using Writer = ByteWriter<std::string>;
 
- private:
-  std::string bytes_;
-};
+void put_status(Writer& out, const Status& status) {
+  out.put(static_cast<std::uint8_t>(status.code()));
+  out.put(static_cast<std::uint32_t>(status.culprit()));
+  out.put_counted<std::uint32_t>(status.text().substr(0, kTextBytesMax));
+}
 
-// Once something does not fit, everything that follows is empty and is_sound() says so.
-class Reader {
- public:
-  Reader(std::string_view bytes, Rank members) : bytes_(bytes), members_(members) {}
-  bool is_sound() const { return sound_; }
-  bool is_at_end() const { return sound_ && bytes_.empty(); }
+void put_ranks(Writer& out, const std::vector<Rank>& ranks) {
+  out.put(static_cast<std::uint32_t>(ranks.size()));
+  for (const Rank rank : ranks) out.put(static_cast<std::uint32_t>(rank));
+}
 
-  std::uint8_t byte() { return static_cast<std::uint8_t>(take(1)); }
-  std::uint32_t number() { return take(4); }
-  std::string text() {
-    const std::uint32_t length = number();
-    if (length > kTextBytesMax || length > bytes_.size()) sound_ = false;
-    if (!sound_) return {};
-    std::string value(bytes_.substr(0, length));
-    bytes_.remove_prefix(length);
-    return value;
-  }
-  Status status() {
-    const auto code = byte();
-    const auto culprit = static_cast<std::int32_t>(number());
-    std::string words = text();
-    if (code < static_cast<int>(Code::invalid) || code > static_cast<int>(Code::internal) ||
-        culprit < Status::kNobody || culprit >= members_)
-      sound_ = false;
-    if (!sound_) return {};
-    return {static_cast<Code>(code), std::move(words), culprit};
-  }
-  std::vector<Rank> ranks() {  // ascending
-    std::vector<Rank> ranks;
-    const std::uint32_t count = number();
-    if (count > static_cast<std::uint32_t>(members_)) sound_ = false;
-    for (std::uint32_t i = 0; sound_ && i < count; ++i) {
-      const auto rank = static_cast<std::int32_t>(number());
-      if (rank < 0 || rank >= members_ || (!ranks.empty() && rank <= ranks.back())) sound_ = false;
-      ranks.push_back(rank);
-    }
-    return ranks;
-  }
+Status get_status(ByteReader& in, Rank members) {
+  const auto code = in.get<std::uint8_t>();
+  const auto culprit = static_cast<std::int32_t>(in.get<std::uint32_t>());
+  std::string words = in.get_counted<std::uint32_t>(kTextBytesMax);
+  if (code < static_cast<int>(Code::invalid) || code > static_cast<int>(Code::internal) ||
+      culprit < Status::kNobody || culprit >= members)
+    in.fail();
+  if (in.failed()) return {};
+  return {static_cast<Code>(code), std::move(words), culprit};
+}
 
- private:
-  std::uint32_t take(std::size_t count) {
-    if (bytes_.size() < count) sound_ = false;
-    if (!sound_) return 0;
-    std::uint32_t value = 0;
-    for (std::size_t i = 0; i < count; ++i)
-      value |= static_cast<std::uint32_t>(static_cast<unsigned char>(bytes_[i])) << 8 * i;
-    bytes_.remove_prefix(count);
-    return value;
+std::vector<Rank> get_ranks(ByteReader& in, Rank members) {  // ascending
+  std::vector<Rank> ranks;
+  const auto count = in.get<std::uint32_t>();
+  if (count > static_cast<std::uint32_t>(members)) in.fail();
+  for (std::uint32_t i = 0; !in.failed() && i < count; ++i) {
+    const auto rank = static_cast<std::int32_t>(in.get<std::uint32_t>());
+    if (rank < 0 || rank >= members || (!ranks.empty() && rank <= ranks.back())) in.fail();
+    ranks.push_back(rank);
   }
-
-  std::string_view bytes_;
-  const Rank members_;
-  bool sound_ = true;
-};
+  return ranks;
+}
 
 Status damaged(std::string_view what, std::size_t bytes) {
   return {Code::internal, format("{} bytes that should be a {} are none", bytes, what)};
@@ -129,23 +84,23 @@ void separate(std::span<const std::optional<Testimony>> testimonies, std::vector
 }  // namespace
 
 std::string Testimony::encode() const {
-  Writer out(32 + failure.text().size());
-  out.byte(kVersion);
-  out.number(complete);
-  out.byte(first_hand ? 1 : 0);
-  out.status(failure);
-  out.ranks(suspects);
+  Writer out;
+  out.put(kVersion);
+  out.put(complete);
+  out.put(std::uint8_t{first_hand});
+  put_status(out, failure);
+  put_ranks(out, suspects);
   return out.take();
 }
 
 Result<Testimony> Testimony::decode(std::string_view bytes, Rank members) {
-  Reader in(bytes, members);
+  ByteReader in(bytes);
   Testimony testimony;
-  const bool known = in.byte() == kVersion;
-  testimony.complete = in.number();
-  testimony.first_hand = in.byte() == 1;
-  testimony.failure = in.status();
-  testimony.suspects = in.ranks();
+  const bool known = in.get<std::uint8_t>() == kVersion;
+  testimony.complete = in.get<std::uint32_t>();
+  testimony.first_hand = in.get<std::uint8_t>() == 1;
+  testimony.failure = get_status(in, members);
+  testimony.suspects = get_ranks(in, members);
   if (!known || !in.is_at_end()) return damaged("testimony", bytes.size());
   return testimony;
 }
@@ -153,21 +108,21 @@ Result<Testimony> Testimony::decode(std::string_view bytes, Rank members) {
 bool Verdict::has_lost(Rank member) const { return std::binary_search(lost.begin(), lost.end(), member); }
 
 std::string Verdict::encode() const {
-  Writer out(32 + why.text().size());
-  out.byte(kVersion);
-  out.number(complete);
-  out.status(why);
-  out.ranks(lost);
+  Writer out;
+  out.put(kVersion);
+  out.put(complete);
+  put_status(out, why);
+  put_ranks(out, lost);
   return out.take();
 }
 
 Result<Verdict> Verdict::decode(std::string_view bytes, Rank members) {
-  Reader in(bytes, members);
+  ByteReader in(bytes);
   Verdict verdict;
-  const bool known = in.byte() == kVersion;
-  verdict.complete = in.number();
-  verdict.why = in.status();
-  verdict.lost = in.ranks();
+  const bool known = in.get<std::uint8_t>() == kVersion;
+  verdict.complete = in.get<std::uint32_t>();
+  verdict.why = get_status(in, members);
+  verdict.lost = get_ranks(in, members);
   if (!known || !in.is_at_end()) return damaged("verdict", bytes.size());
   return verdict;
 }

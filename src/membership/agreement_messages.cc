@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/base/bytes.h"
 #include "src/base/format.h"
 
 namespace tutti {
@@ -19,41 +20,6 @@ bool has_value(AgreementKind kind) {
 
 // Of a request, the ballot is the sender's own; of an answer, the receiver's.
 bool is_request(AgreementKind kind) { return kind == AgreementKind::prepare || kind == AgreementKind::accept; }
-
-void put(std::string& out, std::uint64_t value, std::size_t bytes) {
-  for (std::size_t i = 0; i < bytes; ++i) out += static_cast<char>(value >> (8 * i));
-}
-
-// Takes values off the front; after the first that is not all there, everything is 0 or empty and good() is false.
-class Reader {
- public:
-  explicit Reader(std::span<const std::byte> rest) : rest_(rest) {}
-
-  std::uint64_t number(std::size_t bytes) {
-    std::uint64_t value = 0;
-    const auto taken = take(bytes);
-    for (std::size_t i = 0; i < taken.size(); ++i) value |= std::to_integer<std::uint64_t>(taken[i]) << (8 * i);
-    return value;
-  }
-
-  std::span<const std::byte> take(std::size_t bytes) {
-    if (bytes > rest_.size()) {
-      good_ = false;
-      rest_ = {};
-      return {};
-    }
-    const auto taken = rest_.first(bytes);
-    rest_ = rest_.subspan(bytes);
-    return taken;
-  }
-
-  bool good() const { return good_; }
-  std::size_t left() const { return rest_.size(); }
-
- private:
-  std::span<const std::byte> rest_;
-  bool good_ = true;
-};
 
 // What is wrong with a message whose fields are all there; empty: nothing.
 std::string wrong(const AgreementMessage& message, std::uint32_t members, std::uint32_t from, std::uint32_t to) {
@@ -81,25 +47,22 @@ std::string wrong(const AgreementMessage& message, std::uint32_t members, std::u
 }  // namespace
 
 std::string encode(const AgreementFrame& frame, const AgreementMessage& message) {
-  std::string out;
-  put(out, kVersion, 1);
-  put(out, static_cast<std::uint8_t>(message.kind), 1);
-  put(out, frame.tag, 8);
+  ByteWriter<std::string> out;
+  out.put(kVersion);
+  out.put(static_cast<std::uint8_t>(message.kind));
+  out.put(frame.tag);
   for (std::uint32_t first = 0; first < frame.members; first += 8) {
     std::uint8_t bits = 0;
     for (std::uint32_t member = first; member < std::min(first + 8, frame.members); ++member) {
       if (message.dead.contains(member)) bits = static_cast<std::uint8_t>(bits | 1u << (member - first));
     }
-    put(out, bits, 1);
+    out.put(bits);
   }
-  if (has_ballot(message.kind)) put(out, message.ballot, 8);
-  if (message.kind == AgreementKind::promise) put(out, message.accepted, 8);
-  if (message.kind == AgreementKind::refused) put(out, message.promised, 8);
-  if (has_value(message.kind)) {
-    put(out, message.value.size(), 4);
-    out += message.value;
-  }
-  return out;
+  if (has_ballot(message.kind)) out.put(message.ballot);
+  if (message.kind == AgreementKind::promise) out.put(message.accepted);
+  if (message.kind == AgreementKind::refused) out.put(message.promised);
+  if (has_value(message.kind)) out.put_counted<std::uint32_t>(message.value);
+  return out.take();
 }
 
 Result<AgreementMessage> decode(const AgreementFrame& frame, std::uint32_t from, std::uint32_t to,
@@ -110,11 +73,11 @@ Result<AgreementMessage> decode(const AgreementFrame& frame, std::uint32_t from,
         format("an agreement message of {} bytes from member {} was not taken: {}", bytes.size(), from, why),
         static_cast<int>(from));
   };
-  Reader reader(bytes);
-  const auto version = reader.number(1);
-  const auto kind = reader.number(1);
-  const auto tag = reader.number(8);
-  if (!reader.good()) return refuse("it ends within its header");
+  ByteReader reader(bytes);
+  const auto version = reader.get<std::uint8_t>();
+  const auto kind = reader.get<std::uint8_t>();
+  const auto tag = reader.get<std::uint64_t>();
+  if (reader.failed()) return refuse("it ends within its header");
   if (version != kVersion) return refuse(format("its version is {}, not {}", version, kVersion));
   if (tag != frame.tag) return refuse(format("it belongs to agreement {:x}, this is {:x}", tag, frame.tag));
   if (kind < 1 || kind > static_cast<std::uint8_t>(AgreementKind::decided)) {
@@ -127,18 +90,18 @@ Result<AgreementMessage> decode(const AgreementFrame& frame, std::uint32_t from,
     if (bit >= frame.members) return refuse(format("member {} is not among the {}", bit, frame.members));
     message.dead.add(bit);
   }
-  if (has_ballot(message.kind)) message.ballot = reader.number(8);
-  if (message.kind == AgreementKind::promise) message.accepted = reader.number(8);
-  if (message.kind == AgreementKind::refused) message.promised = reader.number(8);
+  if (has_ballot(message.kind)) message.ballot = reader.get<Ballot>();
+  if (message.kind == AgreementKind::promise) message.accepted = reader.get<Ballot>();
+  if (message.kind == AgreementKind::refused) message.promised = reader.get<Ballot>();
   if (has_value(message.kind)) {
-    const auto length = reader.number(4);
+    const auto length = reader.get<std::uint32_t>();
     if (length > kAgreementValueBytes) {
       return refuse(format("its value has {} bytes; at most {} are allowed", length, kAgreementValueBytes));
     }
     const auto value = reader.take(length);
     message.value.assign(reinterpret_cast<const char*>(value.data()), value.size());
   }
-  if (!reader.good()) return refuse("it ends within its fields");
+  if (reader.failed()) return refuse("it ends within its fields");
   if (reader.left() > 0) return refuse(format("{} bytes stand after its end", reader.left()));
   if (const std::string why = wrong(message, frame.members, from, to); !why.empty()) return refuse(why);
   return message;

@@ -1,5 +1,6 @@
 #include "src/membership/store_protocol.h"
 
+#include "src/base/bytes.h"
 #include "src/base/format.h"
 
 namespace tutti {
@@ -8,113 +9,62 @@ namespace {
 
 constexpr std::size_t kLengthBytes = 4;
 
-template <typename T>
-void put_number(std::string& out, T value) {
-  const auto bits = static_cast<std::make_unsigned_t<T>>(value);
-  for (std::size_t i = 0; i < sizeof(T); ++i) out += static_cast<char>(bits >> (8 * i));
+std::string framed(const std::string& body) {
+  ByteWriter<std::string> out;
+  out.put_counted<std::uint32_t>(body);
+  return out.take();
 }
 
-void put_text(std::string& out, std::string_view text) {
-  put_number(out, static_cast<std::uint32_t>(text.size()));
-  out += text;
+// Numbers are unsigned in bytes; what has a sign is read as its two's complement.
+std::int64_t get_signed(ByteReader& in) { return static_cast<std::int64_t>(in.get<std::uint64_t>()); }
+
+bool get_flag(ByteReader& in) {
+  const auto value = in.get<std::uint8_t>();
+  if (value > 1) in.fail();
+  return value == 1;
 }
-
-// The length goes in front once the body is known.
-std::string framed(std::string out) {
-  const std::size_t length = out.size() - kLengthBytes;
-  for (std::size_t i = 0; i < kLengthBytes; ++i) out[i] = static_cast<char>(length >> (8 * i));
-  return out;
-}
-
-// Takes values off the front; after the first that is not all there everything is empty and good() is false.
-class Cursor {
- public:
-  explicit Cursor(std::string_view body) : rest_(body) {}
-
-  template <typename T>
-  T number() {
-    if (rest_.size() < sizeof(T)) return static_cast<T>(broken());
-    std::make_unsigned_t<T> bits = 0;
-    for (std::size_t i = 0; i < sizeof(T); ++i) {
-      bits = static_cast<std::make_unsigned_t<T>>(
-          bits | static_cast<std::make_unsigned_t<T>>(static_cast<unsigned char>(rest_[i])) << (8 * i));
-    }
-    rest_.remove_prefix(sizeof(T));
-    return static_cast<T>(bits);
-  }
-
-  bool flag() {
-    const auto value = number<std::uint8_t>();
-    if (value > 1) broken();
-    return value == 1;
-  }
-
-  std::string text() {
-    const auto length = number<std::uint32_t>();
-    if (length > rest_.size()) {
-      broken();
-      return {};
-    }
-    std::string value(rest_.substr(0, length));
-    rest_.remove_prefix(length);
-    return value;
-  }
-
-  bool good() const { return good_; }
-  bool at_end() const { return good_ && rest_.empty(); }
-
- private:
-  int broken() {
-    good_ = false;
-    rest_ = {};
-    return 0;
-  }
-
-  std::string_view rest_;
-  bool good_ = true;
-};
 
 }  // namespace
 
 std::string encode(const StoreRequest& request) {
-  std::string out(kLengthBytes, '\0');
-  put_number(out, static_cast<std::uint8_t>(request.operation));
-  put_number(out, static_cast<std::uint8_t>(request.expected.has_value()));
-  put_number(out, request.number);
-  put_number(out, request.wait_ns);
-  put_text(out, request.key);
-  put_text(out, request.value);
-  put_text(out, request.expected.value_or(""));
-  return framed(std::move(out));
+  ByteWriter<std::string> out;
+  out.put(static_cast<std::uint8_t>(request.operation));
+  out.put(static_cast<std::uint8_t>(request.expected.has_value()));
+  out.put(static_cast<std::uint64_t>(request.number));
+  out.put(static_cast<std::uint64_t>(request.wait_ns));
+  out.put_counted<std::uint32_t>(request.key);
+  out.put_counted<std::uint32_t>(request.value);
+  out.put_counted<std::uint32_t>(request.expected.value_or(""));
+  return framed(out.take());
 }
 
 std::string encode(const StoreReply& reply) {
-  std::string out(kLengthBytes, '\0');
-  put_number(out, static_cast<std::uint8_t>(reply.code));
-  put_number(out, static_cast<std::uint8_t>(reply.stored));
-  put_number(out, static_cast<std::uint8_t>(reply.value.has_value()));
-  put_number(out, reply.number);
-  put_text(out, reply.text);
-  put_text(out, reply.value.value_or(""));
-  put_number(out, static_cast<std::uint32_t>(reply.entries.size()));
+  ByteWriter<std::string> out;
+  out.put(static_cast<std::uint8_t>(reply.code));
+  out.put(static_cast<std::uint8_t>(reply.stored));
+  out.put(static_cast<std::uint8_t>(reply.value.has_value()));
+  out.put(static_cast<std::uint64_t>(reply.number));
+  out.put_counted<std::uint32_t>(reply.text);
+  out.put_counted<std::uint32_t>(reply.value.value_or(""));
+  out.put(static_cast<std::uint32_t>(reply.entries.size()));
   for (const auto& [key, value] : reply.entries) {
-    put_text(out, key);
-    put_text(out, value);
+    out.put_counted<std::uint32_t>(key);
+    out.put_counted<std::uint32_t>(value);
   }
-  return framed(std::move(out));
+  return framed(out.take());
 }
 
 Result<StoreRequest> decode_request(std::string_view body) {
-  Cursor cursor(body);
+  ByteReader in(body);
   StoreRequest request;
-  const auto operation = cursor.number<std::uint8_t>();
-  const bool has_expected = cursor.flag();
-  request.number = cursor.number<std::int64_t>();
-  request.wait_ns = cursor.number<std::int64_t>();
-  request.key = cursor.text();
-  request.value = cursor.text();
-  std::string expected = cursor.text();
-  if (!cursor.at_end()) return Status(Code::invalid, format("a request of {} bytes is malformed", body.size()));
+  const auto operation = in.get<std::uint8_t>();
+  const bool has_expected = get_flag(in);
+  request.number = get_signed(in);
+  request.wait_ns = get_signed(in);
+  request.key = in.get_counted<std::uint32_t>();
+  request.value = in.get_counted<std::uint32_t>();
+  std::string expected = in.get_counted<std::uint32_t>();
+  if (!in.is_at_end()) return Status(Code::invalid, format("a request of {} bytes is malformed", body.size()));
   if (operation < 1 || operation > static_cast<std::uint8_t>(StoreOperation::remove)) {
     return Status(Code::invalid, format("a request asks for operation {}, which does not exist", operation));
   }
@@ -125,20 +75,20 @@ Result<StoreRequest> decode_request(std::string_view body) {
 }
 
 Result<StoreReply> decode_reply(std::string_view body) {
-  Cursor cursor(body);
+  ByteReader in(body);
   StoreReply reply;
-  const auto code = cursor.number<std::uint8_t>();
-  reply.stored = cursor.flag();
-  const bool has_value = cursor.flag();
-  reply.number = cursor.number<std::int64_t>();
-  reply.text = cursor.text();
-  std::string value = cursor.text();
+  const auto code = in.get<std::uint8_t>();
+  reply.stored = get_flag(in);
+  const bool has_value = get_flag(in);
+  reply.number = get_signed(in);
+  reply.text = in.get_counted<std::uint32_t>();
+  std::string value = in.get_counted<std::uint32_t>();
   // No room is reserved by the announced count: each entry must really be there.
-  for (auto count = cursor.number<std::uint32_t>(); count > 0 && cursor.good(); --count) {
-    std::string key = cursor.text();
-    reply.entries.emplace_back(std::move(key), cursor.text());
+  for (auto count = in.get<std::uint32_t>(); count > 0 && !in.failed(); --count) {
+    std::string key = in.get_counted<std::uint32_t>();
+    reply.entries.emplace_back(std::move(key), in.get_counted<std::uint32_t>());
   }
-  if (!cursor.at_end() || code > static_cast<std::uint8_t>(Code::internal) || (!has_value && !value.empty())) {
+  if (!in.is_at_end() || code > static_cast<std::uint8_t>(Code::internal) || (!has_value && !value.empty())) {
     return Status(Code::invalid, format("a reply of {} bytes is malformed", body.size()));
   }
   reply.code = static_cast<Code>(code);
@@ -155,7 +105,7 @@ void FrameReader::feed(std::string_view bytes) {
 Result<std::optional<std::string_view>> FrameReader::next() {
   const std::string_view rest = std::string_view(buffer_).substr(position_);
   if (rest.size() < kLengthBytes) return std::optional<std::string_view>();
-  const std::size_t length = Cursor(rest).number<std::uint32_t>();
+  const std::size_t length = ByteReader(rest).get<std::uint32_t>();
   if (length > limit_) {
     return Status(Code::invalid,
                   format("a frame of {} bytes is announced, more than the {} allowed", length, limit_));

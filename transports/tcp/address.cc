@@ -20,7 +20,7 @@ static_assert(64 + sizeof(SecretKey) + kHostNameBytesMax +
 
 void put_interface(Writer& out, const Interface& interface) {
   const std::size_t count = std::min(interface.addresses.size(), kInterfaceAddressesMax);
-  out.put_text(interface.name, IFNAMSIZ);
+  put_text(out, interface.name, IFNAMSIZ);
   out.put(interface.speed_mbps);
   out.put(static_cast<std::uint8_t>(count));
   for (std::size_t i = 0; i < count; ++i) {
@@ -31,8 +31,8 @@ void put_interface(Writer& out, const Interface& interface) {
   }
 }
 
-bool get_interface(Reader& in, Interface& interface) {
-  interface.name = in.get_text(IFNAMSIZ);
+bool get_interface(ByteReader& in, Interface& interface) {
+  interface.name = get_text(in, IFNAMSIZ);
   interface.speed_mbps = in.get<std::uint32_t>();
   const auto count = in.get<std::uint8_t>();
   if (count > kInterfaceAddressesMax) return false;
@@ -64,7 +64,7 @@ std::vector<std::byte> encode(const Address& address) {
   out.put(address.host.low);
   out.put(address.pid);
   if (address.key) out.put(std::span<const std::byte>(*address.key));
-  out.put_text(address.host_name, kHostNameBytesMax);
+  put_text(out, address.host_name, kHostNameBytesMax);
   const std::size_t count = std::min(address.interfaces.size(), kInterfacesMax);
   out.put(static_cast<std::uint8_t>(count));
   for (std::size_t i = 0; i < count; ++i) put_interface(out, address.interfaces[i]);
@@ -76,7 +76,7 @@ Result<Address> parse_address(std::span<const std::byte> bytes) {
     return Status(Code::invalid, format("tcp: {} bytes are not the address of a process: {}", bytes.size(), what));
   };
   if (bytes.size() > kAddressBytesMax) return malformed("more than 4096");
-  Reader in(bytes);
+  ByteReader in(bytes);
   if (in.get<std::uint32_t>() != kMagic) return malformed("they do not begin like one");
   if (const auto version = in.get<std::uint8_t>(); version != kVersion) {
     return malformed(format("version {}, this process knows {}; run the same Tutti everywhere", version, kVersion));
@@ -97,7 +97,7 @@ Result<Address> parse_address(std::span<const std::byte> bytes) {
     address.key.emplace();
     std::copy(key.begin(), key.end(), address.key->begin());
   }
-  address.host_name = in.get_text(kHostNameBytesMax);
+  address.host_name = get_text(in, kHostNameBytesMax);
   const auto count = in.get<std::uint8_t>();
   if (in.failed()) return malformed("they end too early");
   if (address.port == 0) return malformed("port 0");

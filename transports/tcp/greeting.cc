@@ -25,14 +25,14 @@ std::vector<std::byte> encode(const Greeting& greeting) {
   out.put(greeting.pid);
   out.put(greeting.frame_bytes_max);
   out.put(greeting.generation);
-  out.put_text(greeting.host_name, kHostNameBytesMax);
+  put_text(out, greeting.host_name, kHostNameBytesMax);
   auto bytes = out.take();
   bytes.resize(kGreetingBytes);
   return bytes;
 }
 
 Result<Greeting> parse_greeting(std::span<const std::byte> bytes, const std::string& peer) {
-  Reader in(bytes);
+  ByteReader in(bytes);
   if (in.get<std::uint32_t>() != kMagic) {
     return Status(Code::invalid, format("{} sent no greeting of the tcp transport; connection closed", peer));
   }
@@ -53,7 +53,7 @@ Result<Greeting> parse_greeting(std::span<const std::byte> bytes, const std::str
   greeting.pid = in.get<std::uint32_t>();
   greeting.frame_bytes_max = in.get<std::uint64_t>();
   greeting.generation = in.get<std::uint64_t>();
-  greeting.host_name = in.get_text(kHostNameBytesMax);
+  greeting.host_name = get_text(in, kHostNameBytesMax);
   if (in.failed() || kind < 1 || kind > 4 || reason > 4) {
     return Status(Code::invalid,
                   format("{} sent a greeting of kind {} with reason {}, which mean nothing; connection "
