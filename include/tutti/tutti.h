@@ -461,6 +461,31 @@ typedef enum tutti_collective {
 TUTTI_API tutti_status tutti_comm_explain(tutti_comm *comm, tutti_collective what, size_t count, tutti_datatype type,
                                           tutti_op op, char *text, size_t capacity, size_t *needed);
 
+/* Stragglers: ranks that operations of this communicator have waited for, for longer than TUTTI_STRAGGLER_TIMEOUT, and
+   still do. Each is also reported in the log (level warn), once for an operation. Nobody is named who merely waits for
+   somebody else himself; all ranks that wait name the same. */
+typedef enum tutti_lateness {
+  TUTTI_ABSENT = 1, /* has not called the operation, as it says itself: it computes, or its program has gone astray */
+  TUTTI_SILENT = 2, /* does not answer: very busy, swapping, or the way to it is cut */
+  TUTTI_STOPPED = 3 /* does not answer, and its process is stopped (SIGSTOP, a debugger), as a rank of its host saw */
+} tutti_lateness;
+
+typedef struct tutti_straggler {
+  int rank;
+  tutti_lateness how;
+  int seen_by;        /* the rank that found it so; the straggler itself where it says so */
+  uint64_t operation; /* the number of the first operation that waits for it, as in error sentences */
+  int64_t waited_ns;  /* for how long that has waited, in all */
+  int64_t late_ns;    /* for how long it has been so, as far as is known */
+} tutti_straggler;
+
+/* The first `capacity` of them, by rank, into `stragglers`, whose elements have `size` bytes (sizeof(tutti_straggler));
+   *count gets how many there are, 0 where all is well. Local: asks no other rank, does not wait; from another thread
+   while one waits, or between tests of a request. INVALID: NULL argument (`stragglers` may be NULL with capacity 0),
+   or another size. */
+TUTTI_API tutti_status tutti_comm_stragglers(tutti_comm *comm, size_t size, tutti_straggler stragglers[],
+                                             size_t capacity, size_t *count);
+
 /* Every setting with its value and where it came from, one a line. As tutti_comm_explain otherwise. */
 TUTTI_API tutti_status tutti_comm_settings(const tutti_comm *comm, char *text, size_t capacity, size_t *needed);
 

@@ -232,6 +232,14 @@ class Comm {
     const tutti_status status = tutti_comm_error(c(), text.data(), text.size());
     if (status != TUTTI_OK) throw Error(status, text.c_str());
   }
+  // Whom operations wait for, longer than TUTTI_STRAGGLER_TIMEOUT, right now.
+  std::vector<tutti_straggler> stragglers() const {
+    std::vector<tutti_straggler> all(ranks());
+    std::size_t count = 0;
+    check(tutti_comm_stragglers(c(), sizeof(tutti_straggler), all.data(), all.size(), &count));
+    all.resize(count < all.size() ? count : all.size());
+    return all;
+  }
   std::string explain(tutti_collective what, std::size_t count, tutti_datatype type, tutti_op op = TUTTI_SUM) const {
     return whole_text([&](char* text, std::size_t capacity, std::size_t* needed) {
       return tutti_comm_explain(c(), what, count, type, op, text, capacity, needed);

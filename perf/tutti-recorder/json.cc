@@ -91,6 +91,7 @@ json to_json(const RecorderSnapshot& snapshot, std::size_t last) {
           {"operations_begun", snapshot.operations_begun},
           {"operations_done", snapshot.operations_done},
           {"operations_failed", snapshot.operations_failed},
+          {"stragglers_reported", snapshot.stragglers_reported},
           {"operations_dropped", snapshot.operations_dropped},
           {"entries_torn", snapshot.entries_torn},
           {"transports", std::move(transports)},

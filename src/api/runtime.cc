@@ -143,6 +143,7 @@ Status Runtime::open(const Settings& settings) {
   options.pid_namespace = own_pid_namespace();
   options.silence_limit = settings.heartbeat_timeout;
   options.has_ended = [host = *host](const ProcessAddress& address) { return has_process_ended(address, host); };
+  options.process_state = [host = *host](const ProcessAddress& address) { return state_of_process(address, host); };
   options.cores = usable_cores();
   options.cache_bytes = usable_cache_bytes();
   options.host_name = host_name();

@@ -36,6 +36,7 @@ constexpr Setting kTable[] = {
     {"TUTTI_TCP_BUFFER_BYTES", &S::tcp_buffer_bytes, "0", "0..1G", "Size of the socket buffers; 0 leaves them to the system.", "0.1"},
     {"TUTTI_ELASTIC", &S::elastic, "off", "on|off", "Whether communicators outlive their members: every collective ends the same way on all that survive, and tutti_comm_refresh goes on with them.", "0.1"},
     {"TUTTI_HEARTBEAT_TIMEOUT", &S::heartbeat_timeout, "5s", "100ms..1000000s", "How long a host, or a member that the others need for an agreement, may be silent before it is taken for lost.", "0.1"},
+    {"TUTTI_STRAGGLER_TIMEOUT", &S::straggler_timeout, "1500ms", "10ms..1000000s", "How long an operation waits before the ranks that it waits for are reported by name, at level warn and by tutti_comm_stragglers; nothing is ended by that.", "0.1"},
     {"TUTTI_SPIN", &S::spin, "20us", "0us..10s", "How long a waiting thread spins before it begins to yield its core.", "0.1"},
     {"TUTTI_YIELD", &S::yield, "200us", "0us..10s", "How long it then yields before it sleeps.", "0.1"},
     {"TUTTI_RECORDER", &S::recorder, "on", "on|off", "Whether the flight recorder keeps the last operations in a file that outlives the process.", "0.1"},

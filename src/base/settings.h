@@ -63,6 +63,7 @@ struct Settings {
 
   bool elastic;
   Nanoseconds heartbeat_timeout;
+  Nanoseconds straggler_timeout;
   Nanoseconds spin;
   Nanoseconds yield;
 

@@ -107,6 +107,8 @@ class Recorder {
   void start_operation(Operation operation, ShortName algorithm, std::uint16_t lanes, Instant now);
   // culprit: the rank to blame, Status::kNobody if there is none.
   void end_operation(Operation operation, Code result, std::int32_t culprit, Instant now);
+  // The pending operation waits for this rank, longer than is usual.
+  void note_straggler(Operation operation, std::int32_t rank);
 
   Peer begin_peer(Operation operation, const RecordedPeer& what, Instant now);
   // `bytes` more have been moved; also counts them for the transport.
@@ -231,6 +233,16 @@ inline void Recorder::end_operation(Operation operation, Code result, std::int32
   put(entry.state, static_cast<std::uint8_t>(OperationState::done));
   put(entry.sequence, sequence + 2);
   put(header_->heartbeat_ns, since_epoch(now));
+}
+
+inline void Recorder::note_straggler(Operation operation, std::int32_t rank) {
+  add(header_->stragglers_reported, 1);
+  if (!holds(operation)) return;
+  OperationEntry& entry = *operation.entry;
+  const std::uint32_t sequence = entry.sequence;
+  put(entry.sequence, sequence + 1);
+  put(entry.culprit, rank);
+  put(entry.sequence, sequence + 2);
 }
 
 inline bool Recorder::is_pending(const PeerEntry& entry) const {

@@ -99,6 +99,7 @@ struct RecorderHeader {
   std::uint64_t operations_dropped;  // pending ones whose entries had to be given up for others
   std::uint64_t peers_begun;
   std::uint64_t communicators_begun;
+  std::uint64_t stragglers_reported;  // each once for an operation
 
   alignas(64) TransportCounters transports[kRecorderTransports];
 };
@@ -149,7 +150,7 @@ struct alignas(64) OperationEntry {
   ShortName algorithm;
   std::uint16_t lanes;
   std::uint16_t result;  // tutti_status, when done
-  std::int32_t culprit;  // the rank to blame for a result that is not OK, or -1
+  std::int32_t culprit;  // whom a pending one waits for unusually long; to blame for a result that is not OK; or -1
   std::uint64_t unused;
 };
 static_assert(sizeof(OperationEntry) == 128);

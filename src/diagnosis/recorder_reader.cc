@@ -136,6 +136,7 @@ class Reader {
     s.operations_begun = header_.operations_begun;
     s.operations_done = header_.operations_done;
     s.operations_failed = header_.operations_failed;
+    s.stragglers_reported = header_.stragglers_reported;
     s.operations_dropped = header_.operations_dropped;
     for (const TransportCounters& counters : header_.transports) {
       s.transports.push_back({text_of(counters.name), counters.bytes_sent, counters.bytes_received});

@@ -93,6 +93,7 @@ struct RecorderSnapshot {
   std::uint64_t operations_done = 0;
   std::uint64_t operations_failed = 0;
   std::uint64_t operations_dropped = 0;
+  std::uint64_t stragglers_reported = 0;
   std::vector<TransportRecord> transports;  // kRecorderTransports of them
   std::vector<CommunicatorRecord> communicators;
   std::vector<OperationRecord> operations;  // in order of index

@@ -200,9 +200,10 @@ std::string describe_pending(const RecorderSnapshot& snapshot, std::int64_t now_
   std::string text;
   for (const OperationRecord& operation : snapshot.operations) {
     if (!operation.is_pending()) continue;
-    text += format("{} has been pending for {}{}\n", operation_text(snapshot, operation),
+    text += format("{} has been pending for {}{}{}\n", operation_text(snapshot, operation),
                    duration_text(operation.posted_ns, now_ns),
-                   operation.state == OperationState::posted ? ", not started yet" : "");
+                   operation.state == OperationState::posted ? ", not started yet" : "",
+                   operation.culprit < 0 ? "" : format("; rank {} is late", operation.culprit));
     bool waits = false;
     for (const PeerRecord& peer : operation.peers) {
       if (!peer.pending || (peer.bytes > 0 && peer.bytes_done >= peer.bytes)) continue;

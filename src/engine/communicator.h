@@ -78,6 +78,8 @@ class Communicator {
   std::vector<Member> members_;
   std::unique_ptr<Planner> planner_;
   Nanoseconds timeout_{-1};
+  StragglerPolicy stragglers_;
+  Instant came_{};  // when a straggler that had been reported came after all
   std::uint64_t eager_bytes_ = 0;
   Status failure_;
   bool failure_told_ = false;

@@ -16,6 +16,7 @@ constexpr Nanoseconds kOrphansMax = std::chrono::seconds(120);
 constexpr Rank kBoardRanksMax = 64;
 constexpr std::size_t kEndedMax = 16'384;  // what comes for older ones waits for its time as an orphan
 constexpr int kEventsPerPoll = 64;
+constexpr Nanoseconds kAttention = std::chrono::milliseconds(100);  // twice what this process sleeps at once
 
 }  // namespace
 
@@ -128,6 +129,7 @@ Result<Communicator*> Engine::create_from(const Communicator& parent, std::uint6
   spec.id = id;
   spec.name = std::move(name);
   spec.timeout = parent.timeout_;
+  spec.stragglers = parent.stragglers_;
   spec.eager_bytes = parent.eager_bytes_;
   spec.board_bytes = parent.planner_->shape().board_bytes;
   spec.segment_bytes = parent.planner_->shape().segment_bytes;
@@ -147,6 +149,7 @@ Result<Communicator*> Engine::install(std::unique_ptr<Communicator> communicator
   communicator->name_ = spec.name;
   communicator->rank_ = spec.rank;
   communicator->timeout_ = spec.timeout;
+  communicator->stragglers_ = spec.stragglers;
   communicator->eager_bytes_ = spec.eager_bytes;
   const std::size_t ranks = communicator->members_.size();
   communicator->sends_to_.assign(ranks, 0);
@@ -292,6 +295,7 @@ void Engine::cancel_board(std::uint64_t offset, std::uint64_t board_bytes) {
 
 std::size_t Engine::progress(Instant now) {
   notice_absence(now);
+  if (has_run_) attentive_ += std::clamp(now - now_, Nanoseconds(0), kAttention);
   has_run_ = true;
   now_ = now;
   std::size_t done = 0;
@@ -350,12 +354,13 @@ void Engine::check_operation(Operation& operation, Instant now) {
   if (now >= operation.deadline_) {
     fail(operation,
          Status(Code::timeout, format("{} did not complete within {}: {}", title(operation),
-                                      format_duration(operation.timeout_), waiting_for(operation)))
-             .blaming(missing_in(operation)),
+                                      format_duration(operation.timeout_), waiting_for(operation, now)))
+             .blaming(missing_in(operation, now)),
          now);
     return;
   }
-  if (now >= operation.next_probe_ && operation.state_ != Operation::State::committing) probe(operation, now);
+  if (now >= operation.next_probe_) probe(operation, now);
+  report_stragglers(operation, now);
 }
 
 bool Engine::is_drained() {

@@ -40,6 +40,9 @@ struct EngineOptions {
   Nanoseconds silence_limit = std::chrono::seconds(5);  // of a member that others wait for in an agreement
   // Whether the process has certainly ended, and nothing of it will come again; null: nobody can tell.
   std::function<bool(const ProcessAddress&)> has_ended;
+  // The state of a process of this host as the system shows it ('R', 'S', 'D', 'T', ...); 0: it cannot be seen; null:
+  // none can.
+  std::function<char(const ProcessAddress&)> process_state;
   std::span<const Algorithm> algorithms;
   Log log;
 };
@@ -61,6 +64,14 @@ struct CommunicatorSpec {
   std::uint32_t segment_bytes = 0;
   std::string algorithm;  // the setting TUTTI_ALGORITHM
   bool elastic = false;   // operations end the same way on every survivor; see council.h
+  StragglerPolicy stragglers;
+};
+
+// Somebody for whom an operation of this rank waits, longer than StragglerPolicy::timeout.
+struct StragglerReport {
+  Straggler who;
+  std::uint32_t number = 0;  // of the operation
+  Nanoseconds waited{0};
 };
 
 class Engine {
@@ -105,6 +116,8 @@ class Engine {
   void release(Operation* operation);
 
   Result<std::string> explain(Communicator* communicator, const OperationRequest& request);
+  // By rank, each once, with the first operation that waits for it.
+  std::vector<StragglerReport> stragglers(const Communicator* communicator, Instant now) const;
 
   // Does what can be done. Returns how many events and steps that were; 0 says that waiting may be in place.
   std::size_t progress(Instant now);
@@ -174,9 +187,6 @@ class Engine {
                        Instant now);
   void to_operation(Operation& operation, const Frame& frame, Arrival* arrival, Instant now);
   void on_failure(Communicator& communicator, Channel& channel, const Frame& frame, Arrival* arrival, Instant now);
-  void on_probe(Communicator& communicator, Channel& channel, const Frame& frame, Instant now);
-  void on_position(Communicator& communicator, const Frame& frame);
-  void tell_position(const Operation& operation, Rank rank);
   void say_goodbye(Channel& channel, const Frame& asked, const Ended& ended);
   void on_goodbye(Communicator& communicator, const Frame& frame, Instant now);
   void keep(Arrival* arrival);
@@ -205,10 +215,23 @@ class Engine {
   void let_all_go(Communicator& communicator, const Status& why, Instant now);
   void let_go(Operation& operation, const Status& why, Instant now);
   void forget_early(Communicator& communicator);
+
+  // engine_stragglers.cc
+  void begin_asking(Operation& operation, Instant now);
   void probe(Operation& operation, Instant now);
+  void judge_silence(Operation& operation, Rank rank, Instant now);
   bool waits_on(const Operation& operation, Rank rank) const;
-  std::string waiting_for(const Operation& operation) const;
-  Rank missing_in(const Operation& operation) const;
+  bool is_fresh(const Operation& operation, const Straggler& straggler, Instant now) const;
+  void on_probe(Communicator& communicator, Channel& channel, const Frame& frame, Instant now);
+  void on_position(Communicator& communicator, const Frame& frame, Instant now);
+  void learn(Operation& operation, const Straggler& news, Rank from, Instant now);
+  void answer(Channel& channel, Frame asked, const Straggler& late, Instant now);
+  void report_stragglers(Operation& operation, Instant now);
+  bool is_reported(const Communicator& communicator, Rank rank) const;
+  void tell_who_came(const Operation& operation, Instant now);
+  std::string describe(const Communicator& communicator, const Straggler& late, Instant now) const;
+  std::string waiting_for(const Operation& operation, Instant now) const;
+  Rank missing_in(const Operation& operation, Instant now) const;
 
   // engine_council.cc
   void keep_input(Operation& operation, const OperationRequest& request);
@@ -248,6 +271,7 @@ class Engine {
   bool advance_board(Operation& operation, Instant now);
   bool board_step(Operation& operation, const CompiledStep& step);
   bool board_needs(const Operation& operation, Rank rank) const;
+  bool board_waits_to_publish(const Operation& operation, Rank rank) const;
   const std::byte* board_data(Operation& operation, std::uint32_t peer);
   static std::uint32_t digest_before(const Communicator& communicator, std::uint32_t number);
   void doubt_previous(const Operation& operation, Rank rank);
@@ -280,7 +304,8 @@ class Engine {
   std::size_t lost_peers_ = 0;
   std::uint64_t completed_ = 0;
   Instant next_timer_ = kNever;
-  Instant now_{};  // of the last turn, if there was one
+  Instant now_{};             // of the last turn, if there was one
+  Nanoseconds attentive_{0};  // how long this process has listened: time in which it did not run counts little
   bool has_run_ = false;
 
   std::uint8_t segment_record_ = 0;  // the segment transport's number in the flight recorder

@@ -255,4 +255,10 @@ bool Engine::board_needs(const Operation& operation, Rank rank) const {
   return communicator.board_->peek(static_cast<std::uint32_t>(rank), operation.number_) == nullptr;
 }
 
+// Whether the operation cannot show its input before the rank has used what lies in that place.
+bool Engine::board_waits_to_publish(const Operation& operation, Rank rank) const {
+  if (operation.published_ || !operation.plan_->sends) return false;
+  return !operation.communicator_->board_->is_free_of(static_cast<std::uint32_t>(rank), operation.number_);
+}
+
 }  // namespace tutti

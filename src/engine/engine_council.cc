@@ -61,6 +61,7 @@ void Engine::finish(Operation& operation, Instant now) {
   if (!communicator.council_ || operation.point_to_point_) return complete(operation, {}, now);
   end_runs(operation, Code::ok);
   operation.state_ = Operation::State::committing;
+  begin_asking(operation, now);
   if (communicator.board_wanted_) watch_board(communicator);
   spread_reached(communicator, now);
 }

@@ -1,14 +1,9 @@
-// What goes wrong with operations and their communicators, and how an operation that waits learns for whom. See
-// engine.h.
-#include <algorithm>
-
-#include "src/base/format.h"
+// What goes wrong with operations and their communicators. See engine.h.
 #include "src/engine/engine.h"
 
 namespace tutti {
 
 namespace {
-constexpr Nanoseconds kProbesAtMost = std::chrono::seconds(5);
 constexpr Nanoseconds kDrainTime = std::chrono::seconds(2);
 }  // namespace
 
@@ -60,78 +55,6 @@ void Engine::forget_early(Communicator& communicator) {
   }
   communicator.early_.clear();
   communicator.early_points_.clear();
-}
-
-// Asks those whom the operation waits for where they are. A mismatch comes back as a failure.
-void Engine::probe(Operation& operation, Instant now) {
-  operation.probe_interval_ = std::min(operation.probe_interval_ * 2, kProbesAtMost);
-  operation.next_probe_ = now + operation.probe_interval_;
-  Communicator& communicator = *operation.communicator_;
-  operation.positions_.clear();
-  Frame frame = operation.job_.frame;
-  frame.kind = FrameKind::probe;
-  frame.to_sender = operation.point_to_point_ && !operation.sends_;
-  for (Rank rank = 0; rank < communicator.size(); ++rank) {
-    Peer& peer = *communicator.members_[static_cast<std::size_t>(rank)].peer;
-    if (rank == communicator.rank_ || peer.channels.empty() || !peer.channels[0] || !waits_on(operation, rank))
-      continue;
-    frame.target = rank;
-    wire_.send_control(*peer.channels[0], frame);
-  }
-}
-
-bool Engine::waits_on(const Operation& operation, Rank rank) const {
-  if (operation.on_board_) return board_needs(operation, rank);
-  for (std::size_t l = 0; l < operation.plan_->lanes.size(); ++l) {
-    const int p = operation.plan_->lanes[l].find_peer(rank);
-    if (p < 0) continue;
-    if (operation.state_ == Operation::State::connecting) return true;
-    const LaneRun::PeerState& state = operation.runs_[l]->peers()[static_cast<std::size_t>(p)];
-    if (state.to_receive > 0 || state.to_send > 0) return true;
-  }
-  return false;
-}
-
-std::string Engine::waiting_for(const Operation& operation) const {
-  const Communicator& communicator = *operation.communicator_;
-  if (operation.state_ == Operation::State::committing)
-    return "it is complete on this rank, and not on all others; until it is, it may still have to be undone";
-  constexpr int kNamed = 8;
-  std::string text;
-  int waits = 0;
-  for (Rank rank = 0; rank < communicator.size(); ++rank) {
-    if (!waits_on(operation, rank)) continue;
-    if (++waits > kNamed) continue;
-    const auto index = static_cast<std::size_t>(rank);
-    const Peer& peer = *communicator.members_[index].peer;
-    const bool connected =
-        rank == communicator.rank_ || (!peer.channels.empty() && peer.channels[0] && peer.channels[0]->open);
-    text += format("{}{}", waits > 1 ? "; " : "waiting for ", communicator.describe(rank));
-    const Position position = index < operation.positions_.size() ? operation.positions_[index] : Position{};
-    if (!connected) {
-      text += ", not connected yet";
-    } else if (position.absent < 0) {
-      text += ", which is in it or cannot answer";
-    } else if (position.absent == rank) {
-      text += format(", which has not called it (its next is operation {})", position.next);
-    } else {
-      text += format(
-          ", which is in it and itself waits, in the end for {}, which has not called it (its next is "
-          "operation {})",
-          communicator.describe(position.absent), position.next);
-    }
-  }
-  if (waits > kNamed) text += format(" and {} more", waits - kNamed);
-  return text.empty() ? "nothing is missing but time" : text;
-}
-
-// The rank whose absence the operation waits for, as far as is known; -1 if nobody has said.
-Rank Engine::missing_in(const Operation& operation) const {
-  for (Rank rank = 0; rank < static_cast<Rank>(operation.positions_.size()); ++rank) {
-    const Rank absent = operation.positions_[static_cast<std::size_t>(rank)].absent;
-    if (absent >= 0 && waits_on(operation, rank)) return absent;
-  }
-  return Status::kNobody;
 }
 
 }  // namespace tutti

@@ -12,7 +12,6 @@ namespace {
 constexpr std::uint32_t kFramesForNobodyMax = 16'384;  // per channel; well above what the window lets through
 constexpr std::size_t kFailureBytesMax = 1024;
 constexpr std::size_t kCouncilBytesMax = kAgreementValueBytes + 4096;
-constexpr std::uint8_t kPositionsThrough = 250;  // news that came through so many ranks goes in circles
 
 bool is_call_kind(CallKind kind) { return kind <= CallKind::point_to_point; }
 
@@ -157,7 +156,7 @@ void Engine::to_communicator(Communicator& communicator, Channel& channel, const
       return on_probe(communicator, channel, frame, now);
     case FrameKind::position:
       drop(arrival);
-      return on_position(communicator, frame);
+      return on_position(communicator, frame, now);
     case FrameKind::goodbye:
       drop(arrival);
       return on_goodbye(communicator, frame, now);
@@ -306,81 +305,6 @@ void Engine::tell_failure(Communicator& communicator) {
     if (rank != communicator.rank_ && !peer.channels.empty() && peer.channels[0])
       wire_.send_control(*peer.channels[0], frame, payload);
   }
-}
-
-// News of who is missing in an operation that waits here. Those who wait for us want to know as well.
-void Engine::on_position(Communicator& communicator, const Frame& frame) {
-  Operation* operation = nullptr;
-  if (frame.point_to_point) {
-    const auto found =
-        communicator.points_.find(Communicator::point_key(frame.source, frame.to_sender, frame.number));
-    if (found != communicator.points_.end()) operation = found->second;
-  } else {
-    operation = communicator.find(frame.number);
-  }
-  const auto absent = static_cast<Rank>(frame.segment);
-  if (operation == nullptr || absent < 0 || absent >= communicator.size() || absent == communicator.rank_ ||
-      frame.lane >= kPositionsThrough)
-    return;
-  operation->positions_.resize(communicator.members_.size());
-  Position& position = operation->positions_[static_cast<std::size_t>(frame.source)];
-  if (position.absent >= 0 && position.distance <= frame.lane) return;
-  position = {absent, frame.message, frame.lane};
-  for (const Rank rank : operation->probed_by_) {
-    if (rank != absent && rank != frame.source) tell_position(*operation, rank);
-  }
-}
-
-// Tells a rank that waits for us in the operation who is missing, if that is known here.
-void Engine::tell_position(const Operation& operation, Rank rank) {
-  Communicator& communicator = *operation.communicator_;
-  Peer& peer = *communicator.members_[static_cast<std::size_t>(rank)].peer;
-  const auto nearest = std::min_element(operation.positions_.begin(), operation.positions_.end(),
-                                        [](const Position& a, const Position& b) { return a.distance < b.distance; });
-  if (nearest == operation.positions_.end() || nearest->absent < 0) return;
-  if (peer.channels.empty() || !peer.channels[0]) return;
-  Frame news = operation.job_.frame;
-  news.kind = FrameKind::position;
-  news.target = rank;
-  news.message = nearest->next;
-  news.segment = static_cast<std::uint32_t>(nearest->absent);
-  news.lane = static_cast<std::uint8_t>(nearest->distance + 1);
-  wire_.send_control(*peer.channels[0], news);
-}
-
-// Somebody waits for us in an operation. Silence means: we are in it too, and know of nobody who is not.
-void Engine::on_probe(Communicator& communicator, Channel& channel, const Frame& frame, Instant now) {
-  if (!communicator.failure_.is_ok()) {
-    communicator.failure_told_ = false;
-    return tell_failure(communicator);
-  }
-  const auto& numbers = frame.to_sender ? communicator.sends_to_ : communicator.receives_from_;
-  const std::uint32_t next =
-      frame.point_to_point ? numbers[static_cast<std::size_t>(frame.source)] : communicator.next_number_;
-  if (static_cast<std::int32_t>(frame.number - next) >= 0) {
-    Frame answer;
-    answer.communicator = communicator.id_;
-    answer.kind = FrameKind::position;
-    answer.number = frame.number;
-    answer.point_to_point = frame.point_to_point;
-    answer.to_sender = frame.point_to_point && !frame.to_sender;
-    answer.source = communicator.rank_;
-    answer.target = frame.source;
-    answer.message = next;
-    answer.segment = static_cast<std::uint32_t>(communicator.rank_);
-    return wire_.send_control(channel, answer);
-  }
-  if (frame.point_to_point) return;
-  if (Operation* operation = communicator.find(frame.number); operation != nullptr) {
-    auto& waiting = operation->probed_by_;
-    if (std::find(waiting.begin(), waiting.end(), frame.source) == waiting.end()) waiting.push_back(frame.source);
-    tell_position(*operation, frame.source);
-  }
-  if (communicator.next_number_ - frame.number > Communicator::kHistory) return;
-  const Signature& mine = communicator.history_[frame.number % Communicator::kHistory];
-  const bool fits = mine.per_message() ? mine.kind == frame.signature.kind && mine.type == frame.signature.type
-                                       : mine == frame.signature;
-  if (!fits) mismatch(communicator, mine, frame.source, frame.signature, frame.number, now);
 }
 
 void Engine::say_goodbye(Channel& channel, const Frame& asked, const Ended& ended) {

@@ -45,12 +45,14 @@ void Engine::handle(Transport& transport, const Event& event, Instant now) {
   switch (event.kind) {
     case EventKind::connected:
       channel.open = true;
+      channel.peer->heard = attentive_;
       wire_.flush_control(channel);
       for (Operation* operation : std::vector<Operation*>(operations_)) {
         if (operation->state_ == Operation::State::connecting) connect_operation(*operation, now);
       }
       return;
     case EventKind::delivery:
+      channel.peer->heard = attentive_;
       return on_delivery(channel, event, now);
     case EventKind::fetched:
       return on_fetched(channel, event.token, now);
@@ -88,6 +90,7 @@ void Engine::on_connected(Transport& transport, Link* link) {
   channel.lane = lane;
   channel.transport_record = recorder_.transport(transport.capabilities().name);
   channel.open = true;
+  peer.heard = attentive_;
   channels_[link] = &channel;
 }
 

@@ -10,7 +10,6 @@ namespace tutti {
 
 namespace {
 
-constexpr Nanoseconds kFirstProbe = std::chrono::milliseconds(100);
 constexpr std::size_t kPlansMax = 128;
 constexpr std::size_t kScratchKept = 64 << 20;
 
@@ -228,10 +227,10 @@ Result<Operation*> Engine::start(Communicator* communicator, const OperationRequ
   operation.posted_ = now;
   operation.timeout_ = request.timeout;
   operation.deadline_ = deadline_after(now, request.timeout);
-  operation.probe_interval_ = kFirstProbe;
-  operation.next_probe_ = now + kFirstProbe;
-  operation.positions_.clear();
+  begin_asking(operation, now);
+  operation.late_.clear();
   operation.probed_by_.clear();
+  operation.reported_.clear();
   operation.failure_ = {};
   operation.result_ = {};
   operation.complete_.store(0, std::memory_order_relaxed);
@@ -363,6 +362,7 @@ void Engine::begin_runs(Operation& operation, Instant now) {
   Communicator& communicator = *operation.communicator_;
   const CompiledPlan& plan = *operation.plan_;
   operation.state_ = Operation::State::running;
+  begin_asking(operation, now);
   recorder_.start_operation(operation.record_, plan.algorithm, static_cast<std::uint16_t>(plan.lanes.size()), now);
   constexpr std::uint64_t kLine = 64;
   std::byte* scratch = operation.scratch_.data();
@@ -460,6 +460,7 @@ void Engine::end_runs(Operation& operation, Code result) {
 void Engine::complete(Operation& operation, const Status& result, Instant now) {
   Communicator& communicator = *operation.communicator_;
   end_runs(operation, result.code());
+  if (!operation.reported_.empty() && result) tell_who_came(operation, now);
   recorder_.end_operation(operation.record_, result.code(), result.culprit(), now);
   if (operation.point_to_point_) {
     communicator.points_.erase(Communicator::point_key(operation.peer_, operation.sends_, operation.number_));

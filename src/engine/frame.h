@@ -16,8 +16,10 @@ enum class FrameKind : std::uint8_t {
   window = 3,    // `number` << 32 | `message`: what has been consumed of the window on this link, in all
   failure = 4,   // the communicator went wrong at the source; payload: code, culprit, text
   probe = 5,     // the source waits for the target in this operation; the target compares signatures
-  position = 6,  // the answer to a probe: rank `segment` is at operation `message` and not in the one asked about;
-                 // the source is that rank, or waits for it, and `lane` is over how many ranks it has heard so
+  position = 6,  // the answer to a probe, and news for who has probed: `segment` is a rank that is late in the
+                 // operation, `lane` how (Lateness; none: nobody is known to be), `message` the number of its next
+                 // operation; the signature's root has seen it, its count's halves are for how long it has been so
+                 // and how old the evidence is, in ms. From that rank itself: it has not called the operation
   goodbye = 7,   // the source has destroyed the communicator; comes on `message` lanes, last of all. Elastic: it had
                  // completed operation `number`, and `segment` is 1 if it had no part in any verdict
   ask = 8,       // the source's window is full: the target is to grant a credit for `message` when it can

@@ -108,7 +108,8 @@ struct Peer {
   std::vector<std::unique_ptr<Channel>> channels;  // by lane
   bool lost = false;                               // a channel closed that nobody here closed
   Instant lost_since{};
-  bool died = false;  // it was its death that closed them
+  bool died = false;      // it was its death that closed them
+  Nanoseconds heard{-1};  // when something of it came last, by the engine's attentive clock
   Status why;
 };
 

@@ -14,6 +14,7 @@
 #include "src/engine/extents.h"
 #include "src/engine/lane_run.h"
 #include "src/engine/signature.h"
+#include "src/engine/stragglers.h"
 #include "src/planning/plan.h"
 
 namespace tutti {
@@ -47,13 +48,6 @@ struct CompiledPlan {
   bool sends = false;              // some step sends
   bool streaming = false;          // all ranks' buffers together exceed the cache: results are written past it
   ShortName algorithm;
-};
-
-// What another rank has told about an operation that waits for it.
-struct Position {
-  Rank absent = -1;              // who has not called it: that rank, or one that it waits for; -1: nobody is known
-  std::uint32_t next = 0;        // the number of that one's next operation
-  std::uint32_t distance = ~0u;  // how many ranks the news came through
 };
 
 class Operation {
@@ -108,8 +102,11 @@ class Operation {
   LaneRun::Job job_;
   Recorder::Operation record_;
   std::vector<Recorder::Peer> board_records_;
-  std::vector<Position> positions_;  // by rank, what probes brought back; empty: nothing
-  std::vector<Rank> probed_by_;      // ranks that wait for this one in the operation
+  Nanoseconds asked_{
+      -1};           // since when it asks those it waits for, by the engine's attentive clock; negative: not yet
+  Stragglers late_;  // what probes brought back
+  std::vector<Rank> probed_by_;  // ranks that wait for this one in the operation
+  std::vector<Rank> reported_;   // stragglers that have been reported
   Status failure_;
   Status result_;
   std::atomic<std::uint32_t> complete_{1};

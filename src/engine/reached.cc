@@ -29,10 +29,19 @@ void Reached::here(std::uint32_t number) {
   update(0);
 }
 
+Rank Reached::before(std::size_t level) const {
+  return (self_ + members_ - (Rank{1} << level) % members_) % members_;
+}
+
+bool Reached::waits_for(Rank from, std::uint32_t number) const {
+  for (std::size_t k = 0; k < heard_.size(); ++k) {
+    if (before(k) == from && is_ahead(number, heard_[k])) return true;
+  }
+  return false;
+}
+
 bool Reached::heard(Rank from, std::uint32_t level, std::uint32_t number) {
-  if (level >= heard_.size()) return false;
-  const Rank expected = (self_ + members_ - (Rank{1} << level) % members_) % members_;
-  if (from != expected) return false;
+  if (level >= heard_.size() || from != before(level)) return false;
   if (is_ahead(number, heard_[level])) {
     heard_[level] = number;
     update(level);

@@ -29,12 +29,15 @@ class Reached {
   // False if no such word can come from there; nothing changes then.
   bool heard(Rank from, std::uint32_t level, std::uint32_t number);
   std::optional<Word> next();
+  // Whether a word from there is still missing before `number` can be reached by all.
+  bool waits_for(Rank from, std::uint32_t number) const;
 
   std::uint32_t here() const { return least_.front(); }
   std::uint32_t everywhere() const { return least_.back(); }
 
  private:
   void update(std::size_t level);
+  Rank before(std::size_t level) const;  // whose words come on this level
 
   const Rank members_;
   const Rank self_;

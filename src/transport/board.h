@@ -63,6 +63,11 @@ class Board {
     return is_consumed(held_[sequence % kCells]) ? payload(self_, sequence) : nullptr;
   }
 
+  // Whether that member is not the one for whom begin(sequence) has to wait.
+  bool is_free_of(std::uint32_t member, std::uint64_t sequence) const {
+    return member == self_ || consumed_word(member).load(std::memory_order_acquire) >= held_[sequence % kCells];
+  }
+
   // Whether every other member has read all it needs of our publications up to this one.
   bool is_consumed(std::uint64_t sequence) {
     for (std::uint32_t m = 0; m < members(); ++m) {

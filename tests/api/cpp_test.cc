@@ -98,6 +98,7 @@ void use_all(Rank& rank) {
   rank.check((split.c() == nullptr) == (me == 1), "split");
   tutti::Comm twin = comm.duplicate();
   twin.barrier();
+  rank.check(comm.stragglers().empty(), "somebody is late");
   rank.check(comm.explain(TUTTI_ALL_REDUCE, 10, TUTTI_FLOAT32).find("all_reduce") != std::string::npos, "explain");
   rank.check(comm.settings().find("TUTTI_TIMEOUT") != std::string::npos, "settings");
   comm.check_error();

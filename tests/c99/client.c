@@ -114,6 +114,9 @@ static void check_texts(tutti_comm* comm) {
   size_t needed = 0;
   OK(tutti_comm_explain(comm, TUTTI_ALL_REDUCE, 1000, TUTTI_FLOAT32, TUTTI_SUM, text, sizeof text, &needed));
   EXPECT(needed > 0 && strstr(text, "all_reduce") != NULL);
+  tutti_straggler straggler;
+  OK(tutti_comm_stragglers(comm, sizeof straggler, &straggler, 1, &needed));
+  EXPECT(needed == 0);
   OK(tutti_comm_settings(comm, text, sizeof text, &needed));
   EXPECT(strstr(text, "TUTTI_TIMEOUT") != NULL);
   OK(tutti_recorder_path(text, sizeof text, &needed));

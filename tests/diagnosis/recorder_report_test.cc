@@ -49,6 +49,18 @@ TEST_F(ReportTest, APendingOperationNamesWhomItWaitsFor) {
   expect_text(text, "waits for rank 2 (node03, pid 33): nothing has come from it yet (lane 0 by tcp)");
 }
 
+TEST_F(ReportTest, APendingOperationNamesItsStraggler) {
+  const auto operation = recorder_->begin_operation(large(), at(1000));
+  recorder_->note_straggler(operation, 2);
+  RecorderSnapshot snapshot = read(recorder_->path());
+  expect_text(describe_pending(snapshot, 2000), "not started yet; rank 2 is late");
+  EXPECT_EQ(snapshot.stragglers_reported, 1u);
+  recorder_->end_operation(operation, Code::ok, Status::kNobody, at(3000));
+  snapshot = read(recorder_->path());
+  EXPECT_EQ(snapshot.operations[0].culprit, Status::kNobody);
+  EXPECT_EQ(snapshot.stragglers_reported, 1u);
+}
+
 TEST_F(ReportTest, PeersThatHaveGivenAllAreNotWaitedFor) {
   const auto operation = recorder_->begin_operation(large(), at(1000));
   recorder_->start_operation(operation, ShortName("direct"), 1, at(1000));

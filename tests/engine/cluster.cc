@@ -41,6 +41,7 @@ Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
     spec.board_bytes = options.board_bytes;
     spec.segment_bytes = options.segment_bytes;
     spec.elastic = options.elastic;
+    spec.stragglers = options.stragglers;
     node(rank).communicator = *node(rank).engine->create(spec, network_.now());
   }
 }
@@ -67,8 +68,16 @@ void Cluster::add_process(int number) {
     const auto found = std::find_if(processes_.begin(), processes_.end(), same);
     return options_.one_host && found != processes_.end() && !found->alive;
   };
-  engine.log =
-      Log(LogLevel::warn, [this](LogLevel, std::string_view, std::string_view text) { log_.emplace_back(text); });
+  engine.process_state = [this](const ProcessAddress& address) {
+    const auto same = [&](const Process& each) { return each.id == address.process; };
+    const auto found = std::find_if(processes_.begin(), processes_.end(), same);
+    if (!options_.one_host || found == processes_.end() || !found->alive) return '\0';
+    return found->running ? 'S' : 'T';
+  };
+  engine.log = Log(LogLevel::warn, [this, number](LogLevel, std::string_view, std::string_view text) {
+    log_.emplace_back(text);
+    lines_.push_back({number, network_.now(), std::string(text)});
+  });
   std::vector<std::unique_ptr<Transport>> transports;
   transports.push_back(std::make_unique<SelfTransport>(process.id));
   transports.push_back(network_.attach(process.id));

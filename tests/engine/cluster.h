@@ -25,6 +25,7 @@ struct ClusterOptions {
   std::uint64_t board_bytes = 512;
   std::uint32_t segment_bytes = 256;
   Nanoseconds timeout = std::chrono::seconds(20);
+  StragglerPolicy stragglers;
   SimOptions network;
   std::optional<FaultOptions> fault;  // wrapped around every process's way to the network
 };
@@ -46,6 +47,12 @@ class Cluster {
   SimNetwork& network() { return network_; }
   Random& random() { return random_; }
   const std::vector<std::string>& log() const { return log_; }  // warnings and errors of all engines
+  struct Line {
+    int process = 0;
+    Instant at{};
+    std::string text;
+  };
+  const std::vector<Line>& lines() const { return lines_; }  // the same, with whose they are and when they came
 
   Operation* start(int rank, const OperationRequest& request);
   // Room on every member's board for a communicator of these ranks, for create_from.
@@ -75,6 +82,7 @@ class Cluster {
   Random random_;
   SimNetwork network_;
   std::vector<std::string> log_;
+  std::vector<Line> lines_;
   std::vector<Process> processes_;
   std::vector<Node> nodes_;
 };
