@@ -131,6 +131,15 @@ class Links(Cluster):
                           events=["1s link h1-h2 loss 100%", "2500ms link h1-h2 loss 0%"])
         self.assertEqual(re.findall(r"\[h2 1\] (.*)", output), ["answer", "silence", "answer"])
 
+    def test_loss_one_way_leaves_the_other_way_as_it_is(self):
+        event = "0s link h1-h2 loss 100% to h2"
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["FOLDER"] = folder
+            output, _ = self.run_on(labs.TWO_HOSTS, both("count", FIRST, "1000", "{rank}"), "--event", event)
+        self.assertGreater(int(re.search(r"received (\d+)", output)[1]), 900, output)
+        output = self.ask(labs.TWO_HOSTS, "ask_until", FIRST, "silence", events=[event])
+        self.assertIn("[h2 1] silence", output)
+
     def test_a_delay_holds_packets_back(self):
         output = self.ask(link("delay: 5ms"), "fastest", FIRST, "10")
         self.assertGreaterEqual(int(re.search(r"fastest (\d+)", output)[1]), 10_000)

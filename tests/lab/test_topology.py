@@ -61,6 +61,8 @@ WRONG = [
                                                                       "a time from 0s"),
     (links("{between: [a, b]}") + "events: ['2s link a-b away']\n", ":4: events[0]: '2s link a-b away': expected link "
                                                                     "NAME up|down|rate RATE|delay DELAY|loss LOSS"),
+    (links("{between: [a, b]}") + "events: ['2s link a-b loss 5% to c']\n", ": events: 'link a-b loss 5% to c': link "
+                                                                            "a-b leads to a and b, not to 'c'"),
     (links("{between: [a, b]}") + "events: ['2s rank x kill']\n", ":4: events[0]: '2s rank x kill': expected rank "
                                                                   "NUMBER kill|terminate|stop|continue"),
 ]

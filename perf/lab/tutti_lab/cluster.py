@@ -145,7 +145,7 @@ class Cluster:
         elif event.action == "rate":
             self._set_rate(link, event.value)
         elif event.action == "loss":
-            self._set_loss(link, event.value)
+            self._set_loss(link, event.value, event.towards)
         else:
             self.relay.set_delay(self.delayed.index(link), event.value)
 
@@ -162,7 +162,7 @@ class Cluster:
                           [f"qdisc replace dev {one.device} root handle 1: tbf rate {rate}bit burst {burst}b "
                            f"limit {link.queue_bytes()}b"])
 
-    def _set_loss(self, link, share):
+    def _set_loss(self, link, share, towards=None):
         """A filter where packets come in: a random number of 32 bits below the bound is lost. ARP always passes, since
         a host that has lost three questions in a row calls its neighbour unreachable, which is no loss any more."""
         bound = round(share * 2**32)
@@ -172,6 +172,8 @@ class Cluster:
         else:
             program = f"6,40 0 0 12,21 2 0 {_ARP},32 0 0 {_RANDOM_PLACE},53 0 1 {bound},{passed},{lost}"
         for one in self.plan.ends[link.name]:
+            if towards not in (None, one.node):
+                continue
             machine.batch("tc", self.namespace(one.node),
                           [f"qdisc replace dev {one.device} clsact",
                            f"filter replace dev {one.device} ingress prio 1 handle 1 bpf direct-action "

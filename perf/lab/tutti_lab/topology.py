@@ -238,6 +238,9 @@ def check_events(topology, wanted, where, ranks=None):
         if link is None:
             raise BadInput(f"{where}: '{event}': there is no link of that name; there are "
                            f"{', '.join(one.name for one in topology.links)}")
+        if event.towards is not None and event.towards not in link.ends:
+            raise BadInput(f"{where}: '{event}': link {link.name} leads to {' and '.join(link.ends)}, not to "
+                           f"'{event.towards}'")
         if event.action == "delay" and link.delay is None:
             link.delay = 0
         if event.action == "loss":
