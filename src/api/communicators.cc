@@ -155,6 +155,7 @@ Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int 
   spec.algorithm = settings.algorithm;
   spec.elastic = settings.elastic;
   spec.stragglers.timeout = settings.straggler_timeout;
+  spec.succeeds = comm.communicator != nullptr;
   for (const Invitation& member : members) spec.members.push_back({member.address, member.board_offset});
   const Result<Communicator*> created =
       comm.runtime->with_engine([&](Engine& engine, Instant now) { return engine.create(spec, now); });

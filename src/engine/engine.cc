@@ -79,6 +79,18 @@ Result<Peer*> Engine::find_peer(const ProcessAddress& address) {
   return slot.get();
 }
 
+// Lost from the start: whatever needs it says why.
+Peer* Engine::add_unreachable(const ProcessAddress& address, const Status& why, Instant now) {
+  auto peer = std::make_unique<Peer>();
+  peer->address = address;
+  peer->transport = transports_.back().get();  // which is never asked for a link
+  peer->lost = true;
+  peer->lost_since = now;
+  peer->why = Status(Code::peer_lost, why.text());
+  ++lost_peers_;
+  return (peers_[address.process] = std::move(peer)).get();
+}
+
 Shape Engine::shape_of(const std::vector<Member>& members, const CommunicatorSpec& spec) const {
   Shape shape;
   shape.ranks = static_cast<Rank>(members.size());
@@ -114,7 +126,8 @@ Shape Engine::shape_of(const std::vector<Member>& members, const CommunicatorSpe
 Result<Communicator*> Engine::create(const CommunicatorSpec& spec, Instant now) {
   auto communicator = std::make_unique<Communicator>();
   for (const MemberSpec& member : spec.members) {
-    const Result<Peer*> peer = find_peer(member.address);
+    Result<Peer*> peer = find_peer(member.address);
+    if (!peer && spec.succeeds) peer = add_unreachable(member.address, peer.status(), now);
     if (!peer) return peer.status();
     communicator->members_.push_back({*peer, false, member.board_offset});
   }

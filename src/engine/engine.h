@@ -64,6 +64,8 @@ struct CommunicatorSpec {
   std::uint32_t segment_bytes = 0;
   std::string algorithm;  // the setting TUTTI_ALGORITHM
   bool elastic = false;   // operations end the same way on every survivor; see council.h
+  bool succeeds =
+      false;  // comes after one with most of the members: who cannot be reached is lost, which is no error
   StragglerPolicy stragglers;
 };
 
@@ -158,6 +160,7 @@ class Engine {
 
   // engine.cc
   Result<Peer*> find_peer(const ProcessAddress& address);
+  Peer* add_unreachable(const ProcessAddress& address, const Status& why, Instant now);
   Shape shape_of(const std::vector<Member>& members, const CommunicatorSpec& spec) const;
   Result<Communicator*> install(std::unique_ptr<Communicator> communicator, const CommunicatorSpec& spec,
                                 Instant now);

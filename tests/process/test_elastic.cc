@@ -1,11 +1,16 @@
 // Elastic communicators between real processes: killed, stopped, joined. Whatever happens, all survivors tell the
 // same story, inputs are as they were, and after a refresh the sums are those of exactly the members that are left.
 #include <gtest/gtest.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <functional>
 #include <thread>
 
@@ -169,6 +174,51 @@ TEST(Elastic, WhoDiesWhileItWaitsToBeLetInHoldsNobodyUp) {
       },
       {2});
   EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
+bool become_a_host_without_cables() {
+  if (unshare(CLONE_NEWNET | CLONE_NEWUTS) != 0 || sethostname("elsewhere", 9) != 0) return false;
+  ifreq loopback{};
+  std::strcpy(loopback.ifr_name, "lo");
+  loopback.ifr_flags = IFF_UP;
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const bool is_up = ioctl(fd, SIOCSIFFLAGS, &loopback) == 0;
+  close(fd);
+  return is_up;
+}
+
+TEST(Elastic, WhoCannotBeReachedIsNotLetInAndHoldsNobodyUp) {
+  Job job;
+  job.ranks = 3;
+  job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s TUTTI_TRANSPORTS=tcp";
+  const Outcome outcome = run_job(job, [](Rank& rank) {
+    tutti_comm* comm = nullptr;
+    tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
+    options.settings = rank.job().settings.c_str();
+    std::atomic<std::int64_t>& no_other_host = rank.shared().counters[0];
+    if (rank.rank() == 2) {
+      const bool away = become_a_host_without_cables();
+      if (!away) no_other_host = 1;
+      rank.meet();
+      if (!away) return;
+      rank.expect(TUTTI_UNSUPPORTED, tutti_comm_join(&comm, rank.store().c_str(), &options), "join");
+      rank.expect_text(tutti_last_error(), {"no transport reaches", "elsewhere"});
+      return;
+    }
+    rank.meet();
+    if (no_other_host != 0) return;
+    rank.ok(tutti_comm_create_from_store(&comm, 2, rank.rank(), rank.store().c_str(), &options), "creation");
+    if (comm == nullptr) return;
+    int waiting = 0;
+    while (rank.rank() == 0 && waiting == 0) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
+    if (rank.rank() == 1) rank.expect(TUTTI_ABORTED, reduce_times(rank, comm, {0, 1}, 1, 100), "all_reduce");
+    rank.ok(tutti_comm_refresh(comm, nullptr), "refresh with one at the door that cannot be reached");
+    rank.check(size_of(comm) == 2, "the size is wrong");
+    rank.ok(reduce_times(rank, comm, {0, 1}, 10, 100), "all_reduce");
+    rank.ok(tutti_comm_destroy(comm), "destroy");
+  });
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+  if (outcome.counters[0] != 0) GTEST_SKIP() << "no network namespace can be made here";
 }
 
 TEST(Elastic, TheStoreGoesOnWithTheNextRankWhenItsHostIsKilled) {
