@@ -19,73 +19,22 @@ import tempfile
 import time
 import zlib
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy
 
+from digits import SEED, TEST_IMAGES, Model, save_data
 from tutti_ctypes import Communicator, Library, TuttiError, find_library
 
-SEED = 20261121
 HIDDEN = 48
-CLASSES = 10
 BATCH = 96
 LEARNING_RATE = 0.3
-TEST_IMAGES = 360
 LOSS_TOLERANCE = 1e-5
-
-
-class Model:
-    """Two layers. Weights and gradients each lie in one array, of which the layers' matrices are views."""
-
-    def __init__(self, pixels):
-        shapes = [(pixels, HIDDEN), (HIDDEN,), (HIDDEN, CLASSES), (CLASSES,)]
-        size = sum(int(numpy.prod(shape)) for shape in shapes)
-        self.weights = numpy.zeros(size, numpy.float32)
-        self.gradients = numpy.zeros(size + 1, numpy.float32)  # the last element: the loss, to travel along
-        random = numpy.random.default_rng(SEED)
-        self.layers, self.layer_gradients, begin = [], [], 0
-        for shape in shapes:
-            end = begin + int(numpy.prod(shape))
-            layer = self.weights[begin:end].reshape(shape)
-            if len(shape) == 2:
-                layer[:] = random.standard_normal(shape) * numpy.sqrt(2 / shape[0])
-            self.layers.append(layer)
-            self.layer_gradients.append(self.gradients[begin:end].reshape(shape))
-            begin = end
-
-    def forward(self, images):
-        first, first_bias, second, second_bias = self.layers
-        hidden = numpy.maximum(images @ first + first_bias, 0)
-        scores = hidden @ second + second_bias
-        scores -= scores.max(axis=1, keepdims=True)
-        exponentials = numpy.exp(scores)
-        return hidden, exponentials / exponentials.sum(axis=1, keepdims=True)
-
-    def add_up_gradients(self, images, labels, batch):
-        """Gradients and loss of these images' share of a batch."""
-        hidden, probabilities = self.forward(images)
-        rows = numpy.arange(len(labels))
-        self.gradients[-1] = -numpy.log(probabilities[rows, labels]).sum() / batch
-        errors = probabilities
-        errors[rows, labels] -= 1
-        errors /= batch
-        backward = (errors @ self.layers[2].T) * (hidden > 0)
-        for gradient, value in zip(self.layer_gradients,
-                                   (images.T @ backward, backward.sum(axis=0), hidden.T @ errors, errors.sum(axis=0))):
-            gradient[:] = value
-
-    def step(self):
-        self.weights -= LEARNING_RATE * self.gradients[:-1]
-
-    def accuracy(self, images, labels):
-        return float((self.forward(images)[1].argmax(axis=1) == labels).mean())
 
 
 def train(data, epochs, communicator):
     """The loss of each epoch and the final accuracy. communicator None: alone."""
     rank, size = (communicator.rank, communicator.size) if communicator else (0, 1)
     images, labels = data["images"][:-TEST_IMAGES], data["labels"][:-TEST_IMAGES]
-    model = Model(images.shape[1])
+    model = Model(images.shape[1], HIDDEN)
     order = numpy.random.default_rng(SEED + 1)
     losses = []
     for _ in range(epochs):
@@ -98,7 +47,7 @@ def train(data, epochs, communicator):
             if communicator:
                 communicator.sum(model.gradients)
             total += float(model.gradients[-1])
-            model.step()
+            model.step(LEARNING_RATE)
         losses.append(total / len(batches))
     if communicator:
         check_same_weights(model, communicator)
@@ -133,14 +82,6 @@ def run_processes(options, directory, data):
         raise SystemExit(f"train.py: the processes ended with exit statuses {statuses}")
     found = numpy.load(results)
     return found["losses"].tolist(), float(found["accuracy"])
-
-
-def save_data(path):
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    order = numpy.random.default_rng(SEED + 2).permutation(len(digits.target))
-    numpy.savez(path, images=(digits.data[order] / 16).astype(numpy.float32), labels=digits.target[order])
 
 
 def report(alone, together, options, seconds):

@@ -9,8 +9,16 @@ DATATYPES = {"int32": 4, "uint32": 5, "int64": 6, "uint64": 7, "float32": 10, "f
 SUM = 0
 
 
+# What ends the operations of an elastic communicator when its members change.
+INTERRUPTIONS = ("TUTTI_TIMEOUT", "TUTTI_PEER_LOST", "TUTTI_ABORTED")
+
+
 class TuttiError(Exception):
     """What a call returned that was not TUTTI_OK, with the library's sentence."""
+
+    def __init__(self, status, sentence):
+        super().__init__(f"{status}: {sentence}")
+        self.status = status
 
 
 def find_library():
@@ -30,12 +38,15 @@ class Library:
         data, size, handle = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
         self.c.tutti_all_reduce.argtypes = [data, data, size, ctypes.c_int, ctypes.c_int, handle, data, data]
         self.c.tutti_all_gather.argtypes = [data, data, size, ctypes.c_int, handle, data, data]
+        self.c.tutti_broadcast.argtypes = [data, data, size, ctypes.c_int, ctypes.c_int, handle, data, data]
+        self.c.tutti_comm_join.argtypes = [data, ctypes.c_char_p, data]
+        self.c.tutti_comm_refresh.argtypes = [handle, data]
         self.c.tutti_comm_finalize.argtypes = [handle, ctypes.c_int64]
         self.c.tutti_comm_destroy.argtypes = [handle]
 
     def check(self, status):
         if status != 0:
-            raise TuttiError(f"{self.c.tutti_status_name(status).decode()}: {self.c.tutti_last_error().decode()}")
+            raise TuttiError(self.c.tutti_status_name(status).decode(), self.c.tutti_last_error().decode())
 
 
 class Communicator:
@@ -44,10 +55,16 @@ class Communicator:
     def __init__(self, library):
         self.library = library
         self.handle = ctypes.c_void_p()
-        library.check(library.c.tutti_comm_create_from_environment(ctypes.byref(self.handle), None))
+        self._begin()
+        self._look()
+
+    def _begin(self):
+        self.library.check(self.library.c.tutti_comm_create_from_environment(ctypes.byref(self.handle), None))
+
+    def _look(self):
         rank, size = ctypes.c_int(), ctypes.c_int()
-        library.check(library.c.tutti_comm_rank(self.handle, ctypes.byref(rank)))
-        library.check(library.c.tutti_comm_size(self.handle, ctypes.byref(size)))
+        self.library.check(self.library.c.tutti_comm_rank(self.handle, ctypes.byref(rank)))
+        self.library.check(self.library.c.tutti_comm_size(self.handle, ctypes.byref(size)))
         self.rank, self.size = rank.value, size.value
 
     def sum(self, array):
@@ -73,3 +90,34 @@ class Communicator:
         if not array.flags.c_contiguous:
             raise ValueError("Tutti needs the elements of an array one after another")
         return array.ctypes.data
+
+
+class ElasticCommunicator(Communicator):
+    """One that outlives its members (TUTTI_ELASTIC=on). `joins`: it is there already, and this process wants in."""
+
+    def __init__(self, library, joins):
+        self.joins = joins
+        super().__init__(library)
+
+    def _begin(self):
+        if self.joins:
+            self.library.check(self.library.c.tutti_comm_join(ctypes.byref(self.handle), None, None))
+        else:
+            super()._begin()
+
+    def refresh(self):
+        """Goes on with those who are left and those who wait; rank and size are new."""
+        self.library.check(self.library.c.tutti_comm_refresh(self.handle, None))
+        self._look()
+
+    def waiting(self):
+        """How many processes wait to join."""
+        count = ctypes.c_int()
+        self.library.check(self.library.c.tutti_comm_waiting(self.handle, ctypes.byref(count)))
+        return count.value
+
+    def broadcast(self, array, root):
+        """Replaces the array on every rank by the root's."""
+        self.library.check(self.library.c.tutti_broadcast(
+            self._pointer(array), self._pointer(array), array.size, DATATYPES[array.dtype.name], root, self.handle,
+            None, None))
