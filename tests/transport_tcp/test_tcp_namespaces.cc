@@ -65,12 +65,12 @@ class TcpNamespaces : public ::testing::Test {
   }
   static bool ip(const std::string& command) { return std::system(("ip " + command).c_str()) == 0; }
 
-  std::unique_ptr<Node> make_node(int host) {
+  std::unique_ptr<Node> make_node(int host, Nanoseconds silence_limit = milliseconds(900)) {
     enter(host);
     TcpOptions options = test_options();
     options.host = HostId{{static_cast<std::uint64_t>(host), 7}};
     options.host_name = format("node0{}", host);
-    options.silence_limit = milliseconds(900);
+    options.silence_limit = silence_limit;
     auto node = std::make_unique<Node>(options);
     node->enter = [this, host] { enter(host); };
     return node;
@@ -121,6 +121,33 @@ TEST_F(TcpNamespaces, LanesGoOverBothCablesAndOneCutClosesOneLane) {
   ASSERT_NE(b_again, nullptr);
   EXPECT_NE(again->describe().find("10.77.0.1"), std::string::npos) << again->describe();
   expect_transfer(*again);
+}
+
+TEST_F(TcpNamespaces, AHostThatTalksAndDoesNotHearIsNoticed) {
+  enter(1);
+  nodes_[1] = make_node(1, Nanoseconds(-1));  // it never looks, and goes on talking
+  const auto [to_b, to_a] = join(a(), b(), 0);
+  ASSERT_NE(to_a, nullptr);
+  expect_transfer(*to_b);
+  enter(1);
+  if (std::system("tc qdisc add dev t0 clsact && "
+                  "tc filter add dev t0 ingress bpf direct-action bytecode '1,6 0 0 2'") != 0)
+    GTEST_SKIP() << "tc cannot drop what comes in here";
+
+  const auto payload = pattern(100, 1);
+  to_b->send({}, payload.data(), payload.size(), 0);
+  Instant talk_at = monotonic_now();
+  ASSERT_TRUE(poll_until({&a(), &b()}, [&] {
+    if (monotonic_now() >= talk_at && to_a->is_open()) {
+      to_a->send({}, payload.data(), payload.size(), 0);
+      talk_at += milliseconds(300);
+    }
+    return !a().closed.empty();
+  }));
+
+  EXPECT_EQ(to_b->status().code(), Code::peer_lost);
+  EXPECT_NE(a().closed[0].find("acknowledged nothing for"), std::string::npos) << a().closed[0];
+  EXPECT_GT(a().frames, 0u);  // it was heard meanwhile
 }
 
 TEST_F(TcpNamespaces, AHostThatDoesNotAnswerIsExplainedWithEveryWayThatWasTried) {

@@ -142,6 +142,12 @@ void TcpLink::check_silence(Nanoseconds limit, Instant now) {
     ++questions_unanswered_;
     last_question_ = question;
   }
+  // A peer that does not hear goes on talking: what it sends again carries acknowledgements, of nothing new.
+  if (silence.retransmissions == 0 || understood_ == Instant{}) understood_ = now;
+  if (silence.retransmissions >= kQuestionsMin && now - understood_ >= limit) {
+    return lose(Code::peer_lost, format("the host of {} is heard, and has acknowledged nothing for {}", names_.peer,
+                                        format_duration(now - understood_)));
+  }
   if (silence.since_answer < limit) return;
   if (questions_unanswered_ >= kQuestionsMin || silence.probes_unanswered >= kQuestionsMin) {
     lose(Code::peer_lost,

@@ -105,6 +105,7 @@ class TcpLink final : public Link {
   std::optional<Receiver> receiver_;
   Instant last_question_{};  // the latest that check_silence found unanswered
   unsigned questions_unanswered_ = 0;
+  Instant understood_{};      // when check_silence last found that the peer takes what it is sent
   bool is_parsed_ = true;     // the receiver has nothing more without another read
   bool has_refused_ = false;  // a frame, and nothing has left the queue since
   bool owes_connected_ = false;

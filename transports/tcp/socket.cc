@@ -103,7 +103,7 @@ Silence measure_silence(int fd) {
   socklen_t bytes = sizeof info;
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return {};
   return {std::chrono::milliseconds(info.tcpi_last_ack_recv), std::chrono::milliseconds(info.tcpi_last_data_sent),
-          info.tcpi_probes};
+          info.tcpi_probes, info.tcpi_retransmits};
 }
 
 std::size_t unacknowledged_bytes(int fd) {

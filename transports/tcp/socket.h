@@ -59,6 +59,7 @@ struct Silence {
   Nanoseconds since_answer{0};     // since the last acknowledgement of any kind
   Nanoseconds since_question{0};   // since data was last sent, again or for the first time
   unsigned probes_unanswered = 0;  // of an idle peer, or of one that had no room for data
+  unsigned retransmissions = 0;    // in vain: none of the data has been acknowledged since the first
 };
 Silence measure_silence(int fd);
 
