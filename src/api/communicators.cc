@@ -142,7 +142,7 @@ void cancel_invitation(tutti_comm& comm, const Invitation& invitation) {
 }
 
 Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int rank,
-               const std::vector<Invitation>& members) {
+               const std::vector<Invitation>& members, std::size_t joiners) {
   const Settings& settings = comm.settings;
   CommunicatorSpec spec;
   spec.id = id;
@@ -154,8 +154,8 @@ Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int 
   spec.segment_bytes = static_cast<std::uint32_t>(settings.segment_bytes);
   spec.algorithm = settings.algorithm;
   spec.elastic = settings.elastic;
+  spec.joiners = joiners;
   spec.stragglers.timeout = settings.straggler_timeout;
-  spec.succeeds = comm.communicator != nullptr;
   for (const Invitation& member : members) spec.members.push_back({member.address, member.board_offset});
   const Result<Communicator*> created =
       comm.runtime->with_engine([&](Engine& engine, Instant now) { return engine.create(spec, now); });

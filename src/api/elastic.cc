@@ -62,6 +62,8 @@ struct View {
   std::size_t stayed = 0;  // of the members, the first; the others join
   std::vector<Invitation> members;
 
+  std::size_t joiners() const { return members.size() - std::min(stayed, members.size()); }
+
   std::string encode() const {
     Blobs blobs = {format("{} {} {}", id, epoch, stayed)};
     for (const Invitation& member : members) blobs.push_back(text_of(member));
@@ -231,7 +233,7 @@ class Refresh {
                      communicator().name(), communicator().describe(communicator().rank()))};
     }
     Communicator* const before = comm_.communicator;
-    TUTTI_RETURN_IF_ERROR(install(comm_, view->id, before->name(), rank, view->members));
+    TUTTI_RETURN_IF_ERROR(install(comm_, view->id, before->name(), rank, view->members, view->joiners()));
     comm_.epoch = view->epoch;
     comm_.runtime->with_engine([&](Engine& engine, Instant now) { engine.destroy(before, now); });
     admit(*view, rank);
@@ -306,7 +308,7 @@ Status board(tutti_comm& comm, const std::string& name, Instant deadline) {
     cancel_invitation(comm, *mine);
     return view ? Status(Code::again, "the view was of another attempt") : view.status();
   }
-  TUTTI_RETURN_IF_ERROR(install(comm, view->id, name, rank, view->members));
+  TUTTI_RETURN_IF_ERROR(install(comm, view->id, name, rank, view->members, view->joiners()));
   comm.epoch = view->epoch;
   Refresh refresh(comm, true, deadline);
   Status works = refresh.meet();

@@ -127,7 +127,8 @@ Result<Communicator*> Engine::create(const CommunicatorSpec& spec, Instant now) 
   auto communicator = std::make_unique<Communicator>();
   for (const MemberSpec& member : spec.members) {
     Result<Peer*> peer = find_peer(member.address);
-    if (!peer && spec.succeeds) peer = add_unreachable(member.address, peer.status(), now);
+    const bool joins = communicator->members_.size() + spec.joiners >= spec.members.size();
+    if (!peer && joins) peer = add_unreachable(member.address, peer.status(), now);
     if (!peer) return peer.status();
     communicator->members_.push_back({*peer, false, member.board_offset});
   }

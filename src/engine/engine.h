@@ -62,10 +62,9 @@ struct CommunicatorSpec {
   std::uint64_t eager_bytes = 16 << 10;
   std::uint64_t board_bytes = 8 << 10;
   std::uint32_t segment_bytes = 0;
-  std::string algorithm;  // the setting TUTTI_ALGORITHM
-  bool elastic = false;   // operations end the same way on every survivor; see council.h
-  bool succeeds =
-      false;  // comes after one with most of the members: who cannot be reached is lost, which is no error
+  std::string algorithm;    // the setting TUTTI_ALGORITHM
+  bool elastic = false;     // operations end the same way on every survivor; see council.h
+  std::size_t joiners = 0;  // the last of the members; one that cannot be reached is lost, and no error
   StragglerPolicy stragglers;
 };
 
