@@ -5,7 +5,7 @@ comes out, to the last bit.
     examples/elastic/run [--processes 8] [--steps 1500] [--seed N] [--transports shm|tcp] [--no-plot]
 
 `run` sets up what this needs (numpy, scikit-learn for the data, matplotlib, rich) and builds the library. README.md
-beside it says how it works. Exit status: 0 if everything is as it should be.
+says how it works. Exit status: 0 if everything is as it should be.
 """
 import argparse
 import pathlib

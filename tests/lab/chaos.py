@@ -36,6 +36,8 @@ class Member:
         self.rest = b""
         self.epoch = NEVER  # of its last view
         self.is_going = False  # killed, or asked to leave
+        self.was_cut_off = False  # its host, while it wanted to join
+        self.failure = None
         self.end = None  # the words of its last line
         os.set_blocking(process.stdout.fileno(), False)
 
@@ -69,7 +71,7 @@ class Chaos:
         self.pending = []  # (when, what ends a fault, members or host that are away until then)
         self.events = Counter()
         self.ends = []
-        self.left_behind = self.joined = 0
+        self.left_behind = self.joined = self.shut_out = 0
         self.wrong = []
         self.step = 0
         self.moved_at = time.monotonic()
@@ -105,6 +107,7 @@ class Chaos:
         process = subprocess.Popen(self.cluster.command(host, [self.program, *words]), stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, preexec_fn=die_with_parent, env=self.environment, bufsize=0)
         member = Member(len(self.pids), host, process)
+        member.was_cut_off = host in self.hosts_away()
         self.pids.append(process.pid)
         self.living.append(member)
         self.selector.register(process.stdout, selectors.EVENT_READ, member)
@@ -125,9 +128,11 @@ class Chaos:
 
     def away(self):
         """Members that do not answer for now."""
-        hosts = [who for _, _, who in self.pending if isinstance(who, str)]
-        return [member for member in self.living
-                if member.host in hosts or member in [who for _, _, who in self.pending]]
+        absent = [who for _, _, who in self.pending]
+        return [member for member in self.living if member in absent or member.host in absent]
+
+    def hosts_away(self):
+        return [who for _, _, who in self.pending if isinstance(who, str)]
 
     def may_lose(self, lost):
         """Whether more than half of the newest view, with all that may be let in to it, would be left."""
@@ -175,10 +180,10 @@ class Chaos:
         return True
 
     def down(self):
-        return self.cut(self.random.uniform(*SHORT_S), "down", "up")
+        return self.cut(self.random.uniform(*SHORT_S), ("down",), ("up",))
 
     def down_long(self):
-        return self.cut(LONG_S, "down", "up")
+        return self.cut(LONG_S, ("down",), ("up",))
 
     def deaf_long(self):
         """Packets pass one way only: to the host or from it."""
@@ -188,10 +193,12 @@ class Chaos:
 
     def cut(self, seconds, fault, healed, host=None):
         host = host or self.host(self.random.randrange(1000))
-        if any(isinstance(who, str) for _, _, who in self.pending):
+        if self.hosts_away():
             return False
         if not self.may_lose([member for member in self.living if member.host == host]):
             return False
+        for member in self.living:
+            member.was_cut_off |= member.host == host and member.epoch == NEVER
         self.link(host, fault)
         self.later(seconds, lambda: self.link(host, healed), host)
         return True
@@ -201,8 +208,7 @@ class Chaos:
         return True
 
     def link(self, host, change):
-        action, value, towards = (*([change] if isinstance(change, str) else change), None, None)[:3]
-        self.cluster.apply(Event(0, "link", self.links[host].name, action, value, towards))
+        self.cluster.apply(Event(0, "link", self.links[host].name, *change))
 
     def later(self, seconds, undo, who):
         self.pending.append((time.monotonic() + seconds, undo, who))
@@ -241,7 +247,7 @@ class Chaos:
             elif what == "end":
                 member.end = words
             else:
-                self.wrong.append(f"{member}: {line}")
+                member.failure = line
         if not lines and member.process.poll() is not None:
             self.see_end(member)
 
@@ -267,8 +273,11 @@ class Chaos:
         self.pending = [entry for entry in self.pending if entry[2] is not member]
         if status == -signal.SIGKILL and member.is_going:
             return
+        if member.epoch == NEVER and member.was_cut_off and member.failure is not None:
+            self.shut_out += 1
+            return
         if status not in (DONE, LEFT_BEHIND, TOO_LATE) or member.end is None:
-            self.wrong.append(f"{member} ended with status {status}")
+            self.wrong.append(f"{member} ended with status {status}: {member.failure}")
             return
         step, model, before, after = member.end
         if int(after) > int(before) + OF_THE_STORE:
@@ -281,7 +290,7 @@ class Chaos:
     def summary(self):
         events = ", ".join(f"{number} {kind}" for kind, number in sorted(self.events.items()))
         return (f"{len(self.pids)} processes; {events}; {max(self.views, default=0)} new views, {self.joined} joined, "
-                f"{self.left_behind} left behind; {len(self.ends)} ended with step {self.step}; the longest standstill "
+                f"{self.left_behind} left behind, {self.shut_out} shut out; {len(self.ends)} ended with step {self.step}; the longest standstill "
                 f"was {self.longest_standstill_s:.1f} s")
 
     def log(self):
