@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy  # noqa: E402
 
 INK, PALE, LINE = "#1b1b1b", "#f2b134", "#1f5fa8"
-MARKS = {"kill": ("x", "#c62828", "a process is killed"), "join": ("^", "#2e7d32", "a process is started, to join")}
+MARKS = {"kill": ("x", "#c62828", "a process is killed"), "join": ("^", "#2e7d32", "a process asks to join")}
 MEAN_OVER = 15  # steps: an epoch
 
 
@@ -27,8 +27,9 @@ def draw(calm, churned, options):
     upper.plot(*smooth(calm.losses, options.steps), color=PALE, linewidth=6, solid_capstyle="round",
                label=f"undisturbed: {options.processes} processes")
     upper.plot(*smooth(churned.losses, options.steps), color=LINE, linewidth=1.6,
-               label=f"disturbed: {churned.count('kill')} killed, {churned.count('join')} started")
+               label=f"disturbed: {churned.count('kill')} killed, {churned.joined} joined")
     upper.set_yscale("log")
+    upper.yaxis.set_major_formatter("{x:g}")
     upper.set_ylabel("loss (mean of the last epoch)")
     upper.legend(loc="upper right", frameon=False)
     difference = max(abs(calm.losses[step] - churned.losses[step]) for step in calm.losses)

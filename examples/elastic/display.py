@@ -22,7 +22,7 @@ def numbers(job):
     loss = result.losses.get(job.step)
     worst = f", worst {1000 * max(result.recoveries_s):.0f} ms" if result.recoveries_s else ""
     return (f"step {job.step:>4} of {job.options.steps}  loss {'-' if loss is None else f'{loss:.4f}':>6}  "
-            f"{len(job.view):>2} members", f"{result.count('kill')} killed, {result.count('join')} started, "
+            f"{len(job.view):>2} members", f"{result.count('kill')} killed, {result.joined} joined, "
                                            f"{len(result.recoveries_s)} recoveries{worst}")
 
 
@@ -72,7 +72,6 @@ class Live:
         state, counts = numbers(job)
         line = self.text(f"{self.name}  ", style="bold")
         line.append("● " * len(job.view), style="green")
-        line.append("○ " * max(0, len(job.members) - len(job.view)), style="blue")
         line.append(f" {state}  ")
         line.append(sparkline(job.result.losses), style="cyan")
         line.append(f"  {counts}")

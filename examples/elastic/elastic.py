@@ -46,7 +46,7 @@ def verdict(calm, churned, options):
         ("a model that differs", len(set(hashes(calm) + hashes(churned))) != 1),
         (f"losses that differ by up to {difference:.1e}", difference != 0),
         ("nobody was killed", churned.count("kill") == 0),
-        ("nobody has joined", not any(end["number"] >= options.processes for end in churned.ends)),
+        ("nobody has joined", churned.joined == 0),
         ("a kill without a recovery", not recoveries),
         (f"left over: {', '.join(left_over[:5])}", left_over)] if is_wrong]
     rows = [("", "undisturbed", "disturbed"),
@@ -58,8 +58,8 @@ def verdict(calm, churned, options):
             ("hash of the model, of all survivors", " ".join(hashes(calm)), " ".join(hashes(churned))),
             ("seconds", f"{calm.seconds:.1f}", f"{churned.seconds:.1f}")]
     lines = [f"{name:<40}{first:>18}{second:>18}" for name, first, second in rows]
-    lines += ["", f"{churned.count('kill')} processes killed, {churned.count('join')} started in the middle; sizes "
-                  f"from {min(size for _, size in churned.sizes)} to {max(size for _, size in churned.sizes)}"]
+    lines += ["", f"{churned.count('kill')} processes killed, {churned.joined} joined; "
+                  f"{min(size for _, size in churned.sizes)} to {max(size for _, size in churned.sizes)} members"]
     if recoveries:
         lines.append(f"{len(recoveries)} recoveries: from the kill to the next step done, median "
                      f"{statistics.median(recoveries):.0f} ms, worst {max(recoveries):.0f} ms")

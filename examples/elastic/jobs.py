@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 MEMBER = pathlib.Path(__file__).with_name("member.py")
 LEAST, MOST = 3, 12  # members between which a disturbed job is kept
+SPARES = 2  # processes that are loaded, and wait to be asked to join
 PAUSE_STEPS = (20, 80)  # between two disturbances
 PAUSE_S = 0.25  # at least
 CALM_SHARE = (0.05, 0.85)  # of the steps: nothing happens before and after
@@ -24,6 +25,7 @@ STANDSTILL_S = 60
 class Result:
     """What a job has come to."""
     losses: dict = field(default_factory=dict)  # by step
+    joined: int = 0
     sizes: list = field(default_factory=list)  # (step, members), at each new view
     events: list = field(default_factory=list)  # (step, "kill" or "join")
     recoveries_s: list = field(default_factory=list)  # from each kill to the next step that was done
@@ -45,6 +47,7 @@ class Member:
         self.process = process
         self.rest = b""
         self.is_member = False
+        self.is_ready = False  # a spare
         self.killed_at = None
         os.set_blocking(process.stdout.fileno(), False)
 
@@ -70,7 +73,8 @@ class Job:
             TUTTI_RECORDER_DIRECTORY=str(folder), PYTHONDONTWRITEBYTECODE="1")
         self.result = Result()
         self.selector = selectors.DefaultSelector()
-        self.members = []  # that live
+        self.members = []  # that live, or want to be members
+        self.spares = []
         self.pids = []
         self.unanswered = []  # kills after which no step was done yet
         self.view = []  # the numbers of who is in it
@@ -82,12 +86,15 @@ class Job:
         files_before = len(os.listdir("/proc/self/fd"))
         try:
             for rank in range(self.options.processes):
-                self.start("--number", str(rank), TUTTI_RANK=str(rank))
+                self.members.append(self.start("--number", str(rank), TUTTI_RANK=str(rank)))
+            self.keep_spares()
             self.listen_until_all_have_ended()
         finally:
-            for member in self.members:
+            for member in self.members + self.spares:
                 member.process.kill()
                 member.process.wait()
+                member.process.stdin.close()
+                member.process.stdout.close()
             self.selector.close()
         result = self.result
         result.seconds = time.monotonic() - began
@@ -101,12 +108,16 @@ class Job:
     def start(self, *words, **environment):
         command = [sys.executable, str(MEMBER), "--data", str(self.folder / "digits.npz"), "--store", str(self.store),
                    "--library", self.options.library, "--steps", str(self.options.steps), *words]
-        process = subprocess.Popen(command, env={**self.environment, **environment}, stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(command, env={**self.environment, **environment}, stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, bufsize=0)
         member = Member(len(self.pids), process)
         self.pids.append(process.pid)
-        self.members.append(member)
         self.selector.register(process.stdout, selectors.EVENT_READ, member)
+        return member
+
+    def keep_spares(self):
+        while self.random and len(self.spares) < SPARES:
+            self.spares.append(self.start("--number", str(len(self.pids)), "--join"))
 
     def listen_until_all_have_ended(self):
         moved = time.monotonic()
@@ -120,21 +131,21 @@ class Job:
             if now - moved > STANDSTILL_S:
                 raise RuntimeError(f"no step was done for {STANDSTILL_S} s after step {self.step}")
             begin, end = (share * self.options.steps for share in CALM_SHARE)
-            if self.random and now >= disturb_at and max(begin, disturb_step) <= self.step < end:
-                self.disturb()
+            is_time = now >= disturb_at and max(begin, disturb_step) <= self.step < end
+            if self.random and is_time and self.disturb():
                 disturb_at, disturb_step = now + PAUSE_S, self.step + self.random.randint(*PAUSE_STEPS)
             if self.step == self.options.steps and self.result.ends:
                 self.send_home_who_came_too_late()
             self.show.update(self)
 
     def disturb(self):
+        """False: not yet, as no spare is ready."""
         living = [member for member in self.members if member.killed_at is None]
         inside = [member for member in living if member.number in self.view]
         missing = self.options.processes - len(living)
         joins = len(living) < MOST and self.random.random() < 0.4 + 0.2 * missing
-        if joins or len(inside) <= LEAST:
-            self.start("--number", str(len(self.pids)), "--join")
-            return self.note("join", f"process {len(self.pids) - 1} started: it wants to join")
+        if joins or len(inside) <= LEAST or not self.result.events:
+            return self.ask_a_spare()
         victims = self.random.sample(living, 2 if len(inside) > LEAST + 1 and self.random.random() < 0.2 else 1)
         for victim in victims:
             victim.killed_at = time.monotonic()
@@ -142,7 +153,18 @@ class Job:
             if victim.number in self.view:
                 self.unanswered.append(victim)
             self.note("kill", f"process {victim.number} killed")
-        return None
+        return True
+
+    def ask_a_spare(self):
+        ready = [spare for spare in self.spares if spare.is_ready]
+        if not ready:
+            return False
+        self.spares.remove(ready[0])
+        self.members.append(ready[0])
+        ready[0].process.stdin.write(b"join\n")
+        self.note("join", f"process {ready[0].number} asks to join")
+        self.keep_spares()
+        return True
 
     def note(self, kind, sentence):
         self.result.events.append((self.step, kind))
@@ -155,6 +177,8 @@ class Job:
                 self.hear_of_step(one)
             elif "view" in one:
                 self.hear_of_view(member, one)
+            elif "ready" in one:
+                member.is_ready = True
             elif "end" in one:
                 self.result.ends.append({**one, "number": member.number})
             else:
@@ -163,6 +187,7 @@ class Job:
             self.members.remove(member)
             self.selector.unregister(member.process.stdout)
             member.process.stdout.close()
+            member.process.stdin.close()
             if member.process.returncode != (-signal.SIGKILL if member.killed_at else 0):
                 raise RuntimeError(f"process {member.number} ended with status {member.process.returncode}")
 
@@ -179,6 +204,7 @@ class Job:
 
     def hear_of_view(self, member, one):
         if not member.is_member and member.number >= self.options.processes:
+            self.result.joined += 1
             self.show.event(self, "joined", f"process {member.number} is in, with the state of step {one['step']}")
         member.is_member = True
         if one["rank"] == 0:

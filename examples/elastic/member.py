@@ -142,6 +142,10 @@ def main():
     with numpy.load(options.data) as data:
         training = Training({name: data[name] for name in data})
     library = Library(options.library)
+    if options.join:  # a spare: it waits to be asked, with everything loaded
+        say(ready=True)
+        if not sys.stdin.readline():
+            return 0
     files_before = open_files(options.store)
     try:
         communicator = ElasticCommunicator(library, options.join)
