@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/process/chaos_member.h"
@@ -19,6 +20,7 @@ namespace {
 
 tutti_test::Orders orders;  // signal handlers write here; lock-free
 static_assert(std::atomic<int>::is_always_lock_free);
+constexpr auto kStepPause = std::chrono::milliseconds(1);  // a dozen members share few processors, for long
 
 std::string seen(const tutti_test::View& view) {
   char line[200];
@@ -58,6 +60,7 @@ int main(int argc, char** argv) {
       {.on_view = [](const tutti_test::View& view) { std::puts(seen(view).c_str()); },
        .on_step =
            [&said](std::int64_t step) {
+             std::this_thread::sleep_for(kStepPause);
              if (std::chrono::steady_clock::now() - said < std::chrono::milliseconds(100)) return;
              said = std::chrono::steady_clock::now();
              std::printf("step %" PRId64 "\n", step);
