@@ -112,12 +112,16 @@ class Refresh {
     }
   }
 
-  // The first operation of a new view: all its members are there, or it is changed again.
+  // The first operation of a new view: all its members are there, or it is changed again. Those who stay have just
+  // called; who joins has asked, and may have stopped or be cut off since then: it is not waited for as long.
   Status meet() {
+    const Instant now = comm_.runtime->now();
+    const Instant until =
+        joiners_ > 0 ? deadline_after(now, comm_.settings.heartbeat_timeout + std::chrono::seconds(2)) : deadline_;
     OperationRequest request;
     request.kind = CallKind::barrier;
     request.count = 1;
-    request.timeout = std::max(deadline_ - comm_.runtime->now(), Nanoseconds(std::chrono::milliseconds(1)));
+    request.timeout = std::max(std::min(until, deadline_) - now, Nanoseconds(std::chrono::milliseconds(1)));
     return run_operation(comm_, request);
   }
 
@@ -235,6 +239,7 @@ class Refresh {
     Communicator* const before = comm_.communicator;
     TUTTI_RETURN_IF_ERROR(install(comm_, view->id, before->name(), rank, view->members, view->joiners()));
     comm_.epoch = view->epoch;
+    joiners_ = view->joiners();
     comm_.runtime->with_engine([&](Engine& engine, Instant now) { engine.destroy(before, now); });
     admit(*view, rank);
     return {};
@@ -271,6 +276,7 @@ class Refresh {
   tutti_comm& comm_;
   const bool admits_;
   const Instant deadline_;
+  std::size_t joiners_ = 0;  // in the view that was agreed upon last
 };
 
 Status check_elastic(const char* function, const tutti_comm* comm) {

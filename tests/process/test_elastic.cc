@@ -176,6 +176,41 @@ TEST(Elastic, WhoDiesWhileItWaitsToBeLetInHoldsNobodyUp) {
   EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
 
+TEST(Elastic, WhoStopsWhileItWaitsToBeLetInHoldsTheOthersUpForAMomentOnly) {
+  Job job;
+  job.ranks = 3;
+  job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s TUTTI_HEARTBEAT_TIMEOUT=" + std::to_string(patience()) + "s";
+  const Outcome outcome = run_job(
+      job,
+      [](Rank& rank) {
+        tutti_comm* comm = nullptr;
+        tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
+        options.settings = rank.job().settings.c_str();
+        if (rank.rank() == 2) {
+          rank.shared().counters[0] = getpid();
+          rank.meet();
+          rank.ok(tutti_comm_join(&comm, rank.store().c_str(), &options), "it was let in, stopped");
+          return;
+        }
+        rank.meet();
+        rank.ok(tutti_comm_create_from_store(&comm, 2, rank.rank(), rank.store().c_str(), &options), "creation");
+        if (comm == nullptr) return;
+        int waiting = 0;
+        while (rank.rank() == 0 && waiting == 0) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
+        if (rank.rank() == 0) kill(static_cast<pid_t>(rank.shared().counters[0]), SIGSTOP);
+        if (rank.rank() == 1) rank.expect(TUTTI_ABORTED, reduce_times(rank, comm, {0, 1}, 1, 100), "all_reduce");
+        tutti_refresh_options refresh = TUTTI_REFRESH_OPTIONS_INIT;
+        refresh.timeout_ns = std::int64_t{30'000'000'000} * patience();
+        rank.ok(tutti_comm_refresh(comm, &refresh), "refresh with a stopped process at the door");
+        rank.check(size_of(comm) == 2, "the size is wrong");
+        rank.ok(reduce_times(rank, comm, {0, 1}, 10, 100), "all_reduce");
+        if (rank.rank() == 0) kill(static_cast<pid_t>(rank.shared().counters[0]), SIGKILL);
+        rank.ok(tutti_comm_destroy(comm), "destroy");
+      },
+      {2});
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
 bool become_a_host_without_cables() {
   if (unshare(CLONE_NEWNET | CLONE_NEWUTS) != 0 || sethostname("elsewhere", 9) != 0) return false;
   ifreq loopback{};
