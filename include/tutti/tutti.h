@@ -15,9 +15,10 @@
  *             prints, exits or aborts the process. TUTTI_INVALID means: nothing was changed and nothing was sent, the
  *             communicator is as good as before (except where a mismatch with other ranks was found, see Collectives).
  *   Threads.  All functions may be called from any thread at any time, with these exceptions: one request is waited for
- *             or tested by one thread at a time; nobody may use a communicator while or after it is destroyed; the
- *             order in which operations of one communicator are started must be the same on every rank, so threads
- *             that share a communicator order their calls themselves. Different communicators need no common order.
+ *             or tested by one thread at a time, a tutti_state is used by one at a time; nobody may use a communicator
+ *             while or after it is destroyed; the order in which operations of one communicator are started must be
+ *             the same on every rank, so threads that share a communicator order their calls themselves. Different
+ *             communicators need no common order.
  *   Memory.   Pointers in arguments are read during the call only, except data buffers, which belong to Tutti from the
  *             start of the operation until its request completes: inputs must not change, outputs must not be touched.
  *             Buffers need no alignment. Input and output are the same or do not overlap ("in place", below).
@@ -215,16 +216,21 @@ TUTTI_API tutti_status tutti_comm_error(const tutti_comm *comm, char *text, size
  */
 
 typedef struct tutti_refresh_options {
-  size_t size;        /* sizeof(tutti_refresh_options) */
-  int64_t timeout_ns; /* 0 = TUTTI_CONNECT_TIMEOUT, negative = no limit */
-  int admit;          /* not 0: those who wait in tutti_comm_join become members */
+  size_t size;               /* sizeof(tutti_refresh_options) */
+  int64_t timeout_ns;        /* 0 = TUTTI_CONNECT_TIMEOUT, negative = no limit */
+  int admit;                 /* not 0: those who wait in tutti_comm_join become members */
+  struct tutti_state *state; /* not NULL, on every rank: synchronized (Shared state, below) before it returns */
+  const struct tutti_state_options *state_options; /* for that; NULL = defaults */
 } tutti_refresh_options;
-#define TUTTI_REFRESH_OPTIONS_INIT {sizeof(tutti_refresh_options), 0, 1}
+#define TUTTI_REFRESH_OPTIONS_INIT {sizeof(tutti_refresh_options), 0, 1, NULL, NULL}
 
 /* Collective over the survivors, in no order with anything else: whoever calls it first ends the pending operations of
    all with TUTTI_ABORTED. Returns when a communicator of all that are left works: `comm` is that one from then on, with
    its name and settings; ranks are closed up in their old order, joiners come last. Members that are lost meanwhile are
    left out. No other call on `comm` may run at the same time on this rank; requests made before stay valid to wait for.
+   With a state, who has joined calls tutti_state_synchronize after tutti_comm_join; if members are lost meanwhile, it
+   is refreshed once more, and only what is still missing is sent. `comm` works also where the synchronization alone
+   fails (INVALID, as there).
    INVALID: not elastic. TIMEOUT: names the survivors that have not called it; it may be called again. PEER_LOST: the
    others go on without this rank, or too few members are left to decide; destroy `comm` (tutti_comm_join may get this
    process back in). `options` may be NULL. */
@@ -396,6 +402,79 @@ TUTTI_API tutti_status tutti_mem_free(void *memory);
 typedef struct tutti_memory tutti_memory;
 TUTTI_API tutti_status tutti_mem_register(void *memory, size_t bytes, tutti_memory **handle);
 TUTTI_API tutti_status tutti_mem_deregister(tutti_memory *handle);
+
+/* ---- Shared state -------------------------------------------------------------------------------------------------
+ *
+ * What every rank should have with the same bits: a model, an optimiser. Its tensors are memory of the caller's, named;
+ * its revision is a number that the caller raises whenever the content has changed as planned (the step, say). When it
+ * is synchronized, ranks that lack the content that counts get what they lack of it, from several ranks at once.
+ *
+ *   Which counts.  That of the newest revision; where ranks have it with different content, the content that most of
+ *                  them have; of several that equally many have, the one of the lowest rank. It is always the whole
+ *                  content of some rank. A new state has revision 0, so a process that joins receives from all that
+ *                  have set one; where all have 0, the rule is the same.
+ *   Equality.      Contents are compared by XXH3 of 128 bits, in chunks of up to 1 MiB, and every chunk that arrives is
+ *                  checked. That finds mistakes and chance, not a member that deceives on purpose.
+ *   After an error a rank that was to receive nothing has what it had. One that was receiving has, in each chunk, the
+ *                  old or the new content or parts of both; its revision is 0, and its content counts for nothing,
+ *                  until a synchronization succeeds or tutti_state_set_revision says that it is whole. Chunks that
+ *                  have arrived are recognized by their hash the next time, whoever sends, and not sent again.
+ *
+ * A state belongs to no communicator, and is used by one thread at a time. All these calls but tutti_state_synchronize
+ * are local.
+ */
+typedef struct tutti_state tutti_state;
+
+/* A state without tensors, of revision 0. `name` appears in messages and must be the same on every rank; NULL =
+   "state"; at most 4096 bytes. INVALID: NULL argument, name too long. */
+TUTTI_API tutti_status tutti_state_create(tutti_state **state, const char *name);
+/* Frees the object, not the tensors' memory. NULL is OK. Not while it is synchronized. */
+TUTTI_API tutti_status tutti_state_destroy(tutti_state *state);
+
+/* Adds `count` elements at `memory` under a name of 1 to 4096 bytes, which is copied. The memory stays the caller's; it
+   must be there, and must not be written by others, during each synchronization. It needs no alignment. In which order
+   tensors are added does not matter. count == 0 is allowed (and memory NULL then).
+   INVALID: NULL argument, no such type, an empty or too long name, a name that is there already, memory shared with
+   another tensor of the state, more than 2^20 tensors or 2^47 bytes. */
+TUTTI_API tutti_status tutti_state_add(tutti_state *state, const char *name, void *memory, size_t count,
+                                       tutti_datatype type);
+/* From now on the tensor's content is at `memory`. INVALID: there is no such tensor; memory as in tutti_state_add. */
+TUTTI_API tutti_status tutti_state_move(tutti_state *state, const char *name, void *memory);
+/* INVALID: there is no such tensor. */
+TUTTI_API tutti_status tutti_state_remove(tutti_state *state, const char *name);
+
+/* Says that the tensors hold the whole content of this revision. INVALID: NULL argument. */
+TUTTI_API tutti_status tutti_state_set_revision(tutti_state *state, uint64_t revision);
+/* What was set or synchronized last; 0 after an error in the middle of receiving. INVALID: NULL argument. */
+TUTTI_API tutti_status tutti_state_revision(const tutti_state *state, uint64_t *revision);
+
+typedef struct tutti_state_options {
+  size_t size;        /* sizeof(tutti_state_options) */
+  int64_t timeout_ns; /* for all of it; 0 = no limit but TUTTI_TIMEOUT for each message, negative = none at all */
+  int strict;         /* not 0, on every rank: other content at the newest revision is an error and is not replaced.
+                         Ranks of older revisions receive all the same */
+} tutti_state_options;
+#define TUTTI_STATE_OPTIONS_INIT {sizeof(tutti_state_options), 0, 0}
+
+typedef struct tutti_state_report {
+  size_t size;             /* sizeof(tutti_state_report) */
+  uint64_t revision;       /* that all have now; 0 after an error */
+  uint64_t bytes_received; /* by this rank; also after an error */
+  uint64_t bytes_sent;     /* by this rank, passed on ones among them; also after an error */
+  int senders;             /* from how many ranks this one received */
+  int receivers;           /* how many ranks lacked something; the same on all of them */
+} tutti_state_report;
+#define TUTTI_STATE_REPORT_INIT {sizeof(tutti_state_report), 0, 0, 0, 0, 0}
+
+/* Collective over `comm`, which may be elastic or not, ordered among its operations, and also among the sends and
+   receives of each two ranks. When it returns TUTTI_OK, all ranks have the content that counts, and its revision.
+   `options` and `report` may be NULL.
+   INVALID, on all ranks, `comm` works on: names, types or counts are not the same (the sentence names a tensor and a
+   rank); strict, and ranks have drifted (each is named, with a tensor): nothing was changed. A tensor was written
+   meanwhile (named, with its rank): as after any error. Nobody has a whole content any more. Other errors are those of
+   an operation, uniform where `comm` is elastic: refresh it and call again. */
+TUTTI_API tutti_status tutti_state_synchronize(tutti_state *state, tutti_comm *comm,
+                                               const tutti_state_options *options, tutti_state_report *report);
 
 /* ---- A store of your own ------------------------------------------------------------------------------------------
  *

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "src/api/creation.h"
+#include "src/api/state.h"
 #include "src/base/format.h"
 #include "src/base/secret.h"
 #include "src/engine/roll.h"
@@ -101,14 +102,24 @@ class Refresh {
  public:
   Refresh(tutti_comm& comm, bool admits, Instant deadline) : comm_(comm), admits_(admits), deadline_(deadline) {}
 
+  // All members are to have its content, too.
+  void with_state(tutti_state* state, const tutti_state_options* options) {
+    state_ = state;
+    state_options_ = options;
+  }
+
   // Until a communicator of those who are left works, or the deadline passes.
   Status run() {
     while (true) {
       TUTTI_RETURN_IF_ERROR(change_members());
-      const Status works = meet();
-      if (works) return works;
-      if (comm_.communicator->council()->stage == Council::Stage::stopped || comm_.runtime->now() >= deadline_)
+      Status works = meet();
+      if (works && state_ != nullptr) works = synchronize(*state_, comm_, state_options_, nullptr);
+      const bool is_wrong =
+          comm_.runtime->with_engine([&](Engine&, Instant) { return !communicator().failure().is_ok(); });
+      if (works || !is_wrong || communicator().council()->stage == Council::Stage::stopped ||
+          comm_.runtime->now() >= deadline_) {
         return works;
+      }
     }
   }
 
@@ -277,6 +288,8 @@ class Refresh {
   const bool admits_;
   const Instant deadline_;
   std::size_t joiners_ = 0;  // in the view that was agreed upon last
+  tutti_state* state_ = nullptr;
+  const tutti_state_options* state_options_ = nullptr;
 };
 
 Status check_elastic(const char* function, const tutti_comm* comm) {
@@ -361,7 +374,8 @@ tutti_status tutti_comm_revoke(tutti_comm* comm, const char* reason) {
 
 tutti_status tutti_comm_refresh(tutti_comm* comm, const tutti_refresh_options* options) {
   Status status = tutti::check_elastic("tutti_comm_refresh", comm);
-  if (status.is_ok() && options != nullptr && options->size < sizeof(tutti_refresh_options)) {
+  constexpr std::size_t kWithoutState = offsetof(tutti_refresh_options, admit) + sizeof(int);
+  if (status.is_ok() && options != nullptr && options->size < kWithoutState) {
     status = invalid(format(
         "tutti_refresh_options.size is {}; set it to sizeof(tutti_refresh_options) (TUTTI_REFRESH_OPTIONS_INIT does)",
         options->size));
@@ -370,7 +384,13 @@ tutti_status tutti_comm_refresh(tutti_comm* comm, const tutti_refresh_options* o
   const tutti::Nanoseconds limit =
       tutti::time_limit(options != nullptr ? options->timeout_ns : 0, comm->settings.connect_timeout);
   const bool admits = options == nullptr || options->admit != 0;
-  return report(tutti::Refresh(*comm, admits, tutti::deadline_after(comm->runtime->now(), limit)).run());
+  tutti::Refresh refresh(*comm, admits, tutti::deadline_after(comm->runtime->now(), limit));
+  if (options != nullptr && options->size >= sizeof(tutti_refresh_options) && options->state != nullptr) {
+    status = tutti::check_synchronization("tutti_comm_refresh", options->state, options->state_options);
+    if (!status) return report(status);
+    refresh.with_state(options->state, options->state_options);
+  }
+  return report(refresh.run());
 }
 
 tutti_status tutti_comm_join(tutti_comm** comm, const char* store, const tutti_comm_options* options) {

@@ -172,6 +172,28 @@ static void check_elastic(void) {
   OK(tutti_comm_destroy(comm));
 }
 
+static void check_state(tutti_comm* comm, int rank) {
+  tutti_state* state = NULL;
+  tutti_state_options options = TUTTI_STATE_OPTIONS_INIT;
+  tutti_state_report report = TUTTI_STATE_REPORT_INIT;
+  uint64_t revision = 99;
+  double weights[COUNT];
+  double moved[COUNT];
+  int i;
+  for (i = 0; i < COUNT; ++i) weights[i] = moved[i] = rank;
+  OK(tutti_state_create(&state, "model"));
+  OK(tutti_state_add(state, "weights", weights, COUNT, TUTTI_FLOAT64));
+  OK(tutti_state_add(state, "steps", &revision, 1, TUTTI_UINT64));
+  EXPECT(tutti_state_add(state, "steps", &options, 1, TUTTI_UINT8) == TUTTI_INVALID);
+  OK(tutti_state_remove(state, "steps"));
+  OK(tutti_state_move(state, "weights", moved));
+  OK(tutti_state_set_revision(state, rank == 0 ? 5 : 0));
+  OK(tutti_state_synchronize(state, comm, &options, &report));
+  OK(tutti_state_revision(state, &revision));
+  EXPECT(revision == 5 && report.revision == 5 && moved[COUNT - 1] == 0 && weights[0] == rank);
+  OK(tutti_state_destroy(state));
+}
+
 static int be_rank(tutti_comm* comm) {
   tutti_comm* half = NULL;
   tutti_comm* twin = NULL;
@@ -186,6 +208,7 @@ static int be_rank(tutti_comm* comm) {
   check_collectives(comm, rank, size);
   check_requests(comm, rank, size);
   check_texts(comm);
+  check_state(comm, rank);
   OK(tutti_comm_split(comm, rank % 2, 0, &half, NULL));
   OK(tutti_comm_duplicate(comm, &twin, NULL));
   OK(tutti_comm_abort(half, "it is not needed"));
