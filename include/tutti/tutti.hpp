@@ -535,6 +535,45 @@ class Comm {
   std::unique_ptr<tutti_comm, Destroy> comm_;
 };
 
+// Named tensors that every rank should have with the same bits. The memory of the views stays the caller's, and must be
+// there as long as they are in the state.
+class State {
+ public:
+  explicit State(const char* name = "state") {
+    tutti_state* state = nullptr;
+    check(tutti_state_create(&state, name));
+    state_.reset(state);
+  }
+  // Owned by this object; for tutti_refresh_options.
+  tutti_state* c() const noexcept { return state_.get(); }
+
+  void add(const std::string& name, const TypedView& tensor) {
+    check(tutti_state_add(c(), name.c_str(), tensor.data(), tensor.size(), tensor.type()));
+  }
+  void move(const std::string& name, void* memory) { check(tutti_state_move(c(), name.c_str(), memory)); }
+  void remove(const std::string& name) { check(tutti_state_remove(c(), name.c_str())); }
+  void set_revision(std::uint64_t revision) { check(tutti_state_set_revision(c(), revision)); }
+  std::uint64_t revision() const {
+    std::uint64_t revision = 0;
+    check(tutti_state_revision(c(), &revision));
+    return revision;
+  }
+  // timeout 0: TUTTI_TIMEOUT for each message; negative: none.
+  tutti_state_report synchronize(const Comm& comm, bool strict = false,
+                                 std::chrono::nanoseconds timeout = std::chrono::nanoseconds(0)) {
+    const tutti_state_options options{sizeof options, static_cast<std::int64_t>(timeout.count()), strict ? 1 : 0};
+    tutti_state_report report = TUTTI_STATE_REPORT_INIT;
+    check(tutti_state_synchronize(c(), comm.c(), &options, &report));
+    return report;
+  }
+
+ private:
+  struct Destroy {
+    void operator()(tutti_state* state) const noexcept { tutti_state_destroy(state); }
+  };
+  std::unique_ptr<tutti_state, Destroy> state_;
+};
+
 }  // namespace tutti
 
 #endif  // TUTTI_TUTTI_HPP

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/base/bytes.h"
 #include "src/base/format.h"
 
 namespace tutti {
@@ -13,47 +14,6 @@ constexpr std::uint8_t kVersion = 1;
 constexpr std::uint8_t kWhole = 1;
 constexpr std::uint8_t kStrict = 2;
 
-void put(std::string& out, std::uint64_t value, std::size_t bytes) {
-  for (std::size_t i = 0; i < bytes; ++i) out += static_cast<char>(value >> (8 * i));
-}
-
-void put_text(std::string& out, std::string_view text) {
-  put(out, text.size(), 4);
-  out += text;
-}
-
-// Takes values off the front; after the first that is not all there, everything is 0 or empty and good() is false.
-class Reader {
- public:
-  explicit Reader(std::string_view rest) : rest_(rest) {}
-
-  std::uint64_t number(std::size_t bytes) {
-    const std::string_view taken = take(bytes);
-    std::uint64_t value = 0;
-    for (std::size_t i = 0; i < taken.size(); ++i)
-      value |= static_cast<std::uint64_t>(static_cast<unsigned char>(taken[i])) << (8 * i);
-    return value;
-  }
-  std::string_view take(std::size_t bytes) {
-    if (bytes > rest_.size()) {
-      good_ = false;
-      rest_ = {};
-      return {};
-    }
-    const std::string_view taken = rest_.substr(0, bytes);
-    rest_.remove_prefix(bytes);
-    return taken;
-  }
-  std::string_view text() { return take(number(4)); }
-
-  bool good() const { return good_; }
-  std::size_t left() const { return rest_.size(); }
-
- private:
-  std::string_view rest_;
-  bool good_ = true;
-};
-
 std::string shape_of(const StateDescription::Entry& tensor) {
   return format("{} x {}", tensor.count, name(tensor.type));
 }
@@ -61,35 +21,36 @@ std::string shape_of(const StateDescription::Entry& tensor) {
 }  // namespace
 
 std::array<std::byte, StateSummary::kBytes> StateSummary::encode() const {
-  std::string text(kMagic);
-  put(text, kVersion, 1);
-  put(text, (is_whole ? kWhole : 0u) | (is_strict ? kStrict : 0u), 1);
-  put(text, revision, 8);
-  put(text, host.high, 8);
-  put(text, host.low, 8);
-  put(text, description_bytes, 8);
-  put(text, description.high, 8);
-  put(text, description.low, 8);
+  ByteWriter<std::vector<std::byte>> out;
+  out.put(kMagic);
+  out.put(kVersion);
+  out.put(static_cast<std::uint8_t>((is_whole ? kWhole : 0u) | (is_strict ? kStrict : 0u)));
+  out.put(revision);
+  out.put(host.high);
+  out.put(host.low);
+  out.put(description_bytes);
+  out.put(description.high);
+  out.put(description.low);
   std::array<std::byte, kBytes> bytes;
-  std::transform(text.begin(), text.end(), bytes.begin(), [](char c) { return static_cast<std::byte>(c); });
+  std::ranges::copy(out.take(), bytes.begin());
   return bytes;
 }
 
 Result<StateSummary> StateSummary::decode(std::span<const std::byte> bytes) {
-  Reader reader({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  const bool is_one = reader.take(kMagic.size()) == kMagic;
-  const std::uint64_t version = reader.number(1);
-  const std::uint64_t flags = reader.number(1);
+  ByteReader reader(bytes);
+  const bool is_one = std::ranges::equal(reader.take(kMagic.size()), std::as_bytes(std::span(kMagic)));
+  const auto version = reader.get<std::uint8_t>();
+  const auto flags = reader.get<std::uint8_t>();
   StateSummary summary;
-  summary.revision = reader.number(8);
-  summary.host.high = reader.number(8);
-  summary.host.low = reader.number(8);
-  summary.description_bytes = reader.number(8);
-  summary.description.high = reader.number(8);
-  summary.description.low = reader.number(8);
+  summary.revision = reader.get<std::uint64_t>();
+  summary.host.high = reader.get<std::uint64_t>();
+  summary.host.low = reader.get<std::uint64_t>();
+  summary.description_bytes = reader.get<std::uint64_t>();
+  summary.description.high = reader.get<std::uint64_t>();
+  summary.description.low = reader.get<std::uint64_t>();
   summary.is_whole = (flags & kWhole) != 0;
   summary.is_strict = (flags & kStrict) != 0;
-  if (!is_one || !reader.good() || reader.left() > 0)
+  if (!is_one || !reader.is_at_end())
     return Status(Code::invalid, "has called something else than tutti_state_synchronize");
   if (version != kVersion || flags > (kWhole | kStrict))
     return Status(Code::invalid,
@@ -109,39 +70,37 @@ StateDescription::StateDescription(std::string_view state_name, const Tensors& a
 }
 
 std::string StateDescription::encode() const {
-  std::string bytes;
-  put_text(bytes, name);
-  put(bytes, tensors.size(), 4);
+  ByteWriter<std::string> out;
+  out.put_counted<std::uint32_t>(name);
+  out.put(static_cast<std::uint32_t>(tensors.size()));
   for (const Entry& tensor : tensors) {
-    put(bytes, static_cast<std::uint8_t>(tensor.type), 1);
-    put(bytes, tensor.count, 8);
-    put_text(bytes, tensor.name);
+    out.put(static_cast<std::uint8_t>(tensor.type));
+    out.put(tensor.count);
+    out.put_counted<std::uint32_t>(tensor.name);
   }
-  return bytes;
+  return out.take();
 }
 
 Result<StateDescription> StateDescription::decode(std::string_view bytes) {
-  Reader reader(bytes);
+  ByteReader reader(bytes);
   const auto damaged = [&](const std::string& why) {
     return Status(Code::internal, format("{} bytes that should describe a state do not: {}", bytes.size(), why));
   };
   StateDescription description;
-  description.name = reader.text();
-  const std::uint64_t count = reader.number(4);
+  description.name = reader.get_counted<std::uint32_t>(Tensors::kNameBytesMax);
+  const auto count = reader.get<std::uint32_t>();
   if (count > Tensors::kTensorsMax) return damaged(format("{} tensors", count));
-  for (std::uint64_t i = 0; i < count && reader.good(); ++i) {
-    const std::uint64_t type = reader.number(1);
-    Entry tensor{.count = reader.number(8)};
-    tensor.name = reader.text();
+  for (std::uint32_t i = 0; i < count && !reader.failed(); ++i) {
+    const auto type = reader.get<std::uint8_t>();
+    Entry tensor{.count = reader.get<std::uint64_t>()};
+    tensor.name = reader.get_counted<std::uint32_t>(Tensors::kNameBytesMax);
     if (type >= kDataTypes) return damaged(format("type {}", type));
-    if (tensor.name.size() > Tensors::kNameBytesMax) return damaged("a name is too long");
     if (!description.tensors.empty() && tensor.name <= description.tensors.back().name)
       return damaged("the names do not ascend");
     tensor.type = static_cast<DataType>(type);
     description.tensors.push_back(std::move(tensor));
   }
-  if (!reader.good()) return damaged("they end too early");
-  if (reader.left() > 0) return damaged(format("{} stand after the end", reader.left()));
+  if (!reader.is_at_end()) return damaged("a length in them does not fit");
   return description;
 }
 

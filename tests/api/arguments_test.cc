@@ -246,6 +246,57 @@ TEST(Arguments, SettingsAreCheckedWhenACommunicatorIsMade) {
   EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
 
+TEST(Arguments, OfAStateAreRefused) {
+  alone([](Rank& rank, tutti_comm* comm) {
+    float x = 1;
+    std::uint64_t revision = 0;
+    tutti_state* state = nullptr;
+    refused(rank, TUTTI_INVALID, tutti_state_create(nullptr, "model"), "no place", {"tutti_state_create", "NULL"});
+    refused(rank, TUTTI_INVALID, tutti_state_create(&state, std::string(4097, 'n').c_str()), "a long name",
+            {"4097 bytes", "4096"});
+    rank.check(state == nullptr, "an error must set the state to NULL");
+    rank.ok(tutti_state_create(&state, "model"), "state_create");
+    refused(rank, TUTTI_INVALID, tutti_state_add(nullptr, "w", &x, 1, kType), "no state", {"state is NULL"});
+    refused(rank, TUTTI_INVALID, tutti_state_add(state, nullptr, &x, 1, kType), "no name", {"name is NULL"});
+    refused(rank, TUTTI_INVALID, tutti_state_add(state, "w", nullptr, 1, kType), "no memory",
+            {"tutti_state_add: state model", "memory of tensor w is NULL", "4 bytes"});
+    refused(rank, TUTTI_INVALID, tutti_state_add(state, "w", &x, 1, static_cast<tutti_datatype>(99)), "no type",
+            {"type 99 of tensor w"});
+    rank.ok(tutti_state_add(state, "w", &x, 1, kType), "state_add");
+    refused(rank, TUTTI_INVALID, tutti_state_add(state, "v", &x, 1, kType), "shared memory",
+            {"tensor v", "shares memory with tensor w"});
+    refused(rank, TUTTI_INVALID, tutti_state_move(state, "v", &x), "no such tensor",
+            {"tutti_state_move", "tensor v"});
+    refused(rank, TUTTI_INVALID, tutti_state_move(nullptr, "v", &x), "no state", {"state is NULL"});
+    refused(rank, TUTTI_INVALID, tutti_state_remove(state, "v"), "no such tensor",
+            {"tutti_state_remove", "tensor v"});
+    refused(rank, TUTTI_INVALID, tutti_state_remove(state, nullptr), "no name", {"name is NULL"});
+    refused(rank, TUTTI_INVALID, tutti_state_set_revision(nullptr, 1), "no state", {"state is NULL"});
+    refused(rank, TUTTI_INVALID, tutti_state_revision(state, nullptr), "no place", {"tutti_state_revision"});
+    refused(rank, TUTTI_INVALID, tutti_state_synchronize(nullptr, comm, nullptr, nullptr), "no state", {"NULL"});
+    refused(rank, TUTTI_INVALID, tutti_state_synchronize(state, nullptr, nullptr, nullptr), "no communicator",
+            {"communicator is NULL"});
+    tutti_state_options options = TUTTI_STATE_OPTIONS_INIT;
+    options.size = 3;
+    refused(rank, TUTTI_INVALID, tutti_state_synchronize(state, comm, &options, nullptr), "options of another size",
+            {"tutti_state_options.size is 3"});
+    tutti_state_report report = TUTTI_STATE_REPORT_INIT;
+    report.size = 3;
+    refused(rank, TUTTI_INVALID, tutti_state_synchronize(state, comm, nullptr, &report), "a report of another size",
+            {"tutti_state_report.size is 3"});
+    rank.ok(tutti_group_begin(), "group_begin");
+    refused(rank, TUTTI_INVALID, tutti_state_synchronize(state, comm, nullptr, nullptr), "in a group",
+            {"tutti_state_synchronize", "tutti_group_end"});
+    rank.ok(tutti_group_end(), "group_end");
+    rank.ok(tutti_state_set_revision(state, 4), "set_revision");
+    rank.ok(tutti_state_synchronize(state, comm, nullptr, nullptr), "synchronize alone");
+    rank.ok(tutti_state_revision(state, &revision), "revision");
+    rank.check(revision == 4 && x == 1, "it is not what it was");
+    rank.ok(tutti_state_destroy(state), "state_destroy");
+    rank.ok(tutti_state_destroy(nullptr), "state_destroy of nothing");
+  });
+}
+
 TEST(Arguments, ADamagedIdIsRefused) {
   alone([](Rank& rank, tutti_comm*) {
     tutti_unique_id id;

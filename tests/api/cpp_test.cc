@@ -153,5 +153,35 @@ TEST(Cpp, MakesCommunicatorsFromAnIdAndTheEnvironmentAndAborts) {
   EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
 
+TEST(Cpp, AStateIsWhatTheCStateIs) {
+  Job job;
+  job.ranks = 3;
+  const Outcome outcome = run_job(job, [](Rank& rank) {
+    tutti::Comm comm = tutti::Comm::from_store(3, rank.rank(), rank.store(), "cpp", "TUTTI_TIMEOUT=30s");
+    std::vector<float> weights(1000, static_cast<float>(rank.rank()));
+    std::vector<double> moments(10, 1);
+    std::vector<double> moments_now(10, rank.rank());
+    tutti::State state("model");
+    state.add("weights", weights);
+    state.add("moments", moments);
+    state.add("scratch", tutti::view(moments.data(), 0));
+    state.move("moments", moments_now.data());
+    state.remove("scratch");
+    if (rank.rank() == 1) state.set_revision(17);
+    const tutti_state_report report = state.synchronize(comm, true);
+    rank.check(report.receivers == 2 && state.revision() == 17 && state.c() != nullptr, "the report is wrong");
+    rank.check(weights[999] == 1 && moments_now[9] == 1 && moments[0] == 1, "the content is wrong");
+    try {
+      state.add("weights", moments);
+      rank.fail("a name was taken twice");
+    } catch (const tutti::Error& error) {
+      rank.check(error.status() == TUTTI_INVALID, error.what());
+      rank.expect_text(error.what(), {"tutti_state_add", "state model", "weights"});
+    }
+    comm.finalize();
+  });
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
 }  // namespace
 }  // namespace tutti_test

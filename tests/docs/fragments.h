@@ -1,4 +1,4 @@
-/* What the shorter blocks of docs/tutorial.md take for granted: a communicator, buffers, something to compute. */
+/* What the shorter blocks of docs/tutorial.md take for granted: a communicator, a state, buffers, something to do. */
 #ifndef TUTTI_TESTS_DOCS_FRAGMENTS_H
 #define TUTTI_TESTS_DOCS_FRAGMENTS_H
 
@@ -7,6 +7,7 @@
 #include "tutti/tutti.h"
 
 extern tutti_comm* comm;
+extern tutti_state* state;
 extern float gradients[1000], loss, losses[4];
 extern size_t count;
 void compute(void);
