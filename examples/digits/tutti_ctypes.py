@@ -38,9 +38,13 @@ class Library:
         data, size, handle = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
         self.c.tutti_all_reduce.argtypes = [data, data, size, ctypes.c_int, ctypes.c_int, handle, data, data]
         self.c.tutti_all_gather.argtypes = [data, data, size, ctypes.c_int, handle, data, data]
-        self.c.tutti_broadcast.argtypes = [data, data, size, ctypes.c_int, ctypes.c_int, handle, data, data]
         self.c.tutti_comm_join.argtypes = [data, ctypes.c_char_p, data]
         self.c.tutti_comm_refresh.argtypes = [handle, data]
+        self.c.tutti_state_create.argtypes = [data, ctypes.c_char_p]
+        self.c.tutti_state_add.argtypes = [handle, ctypes.c_char_p, data, size, ctypes.c_int]
+        self.c.tutti_state_set_revision.argtypes = [handle, ctypes.c_uint64]
+        self.c.tutti_state_synchronize.argtypes = [handle, handle, data, data]
+        self.c.tutti_state_destroy.argtypes = [handle]
         self.c.tutti_comm_finalize.argtypes = [handle, ctypes.c_int64]
         self.c.tutti_comm_destroy.argtypes = [handle]
 
@@ -116,8 +120,35 @@ class ElasticCommunicator(Communicator):
         self.library.check(self.library.c.tutti_comm_waiting(self.handle, ctypes.byref(count)))
         return count.value
 
-    def broadcast(self, array, root):
-        """Replaces the array on every rank by the root's."""
-        self.library.check(self.library.c.tutti_broadcast(
-            self._pointer(array), self._pointer(array), array.size, DATATYPES[array.dtype.name], root, self.handle,
-            None, None))
+
+class StateOptions(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_size_t), ("timeout_ns", ctypes.c_int64), ("strict", ctypes.c_int)]
+
+
+class StateReport(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_size_t), ("revision", ctypes.c_uint64), ("bytes_received", ctypes.c_uint64),
+                ("bytes_sent", ctypes.c_uint64), ("senders", ctypes.c_int), ("receivers", ctypes.c_int)]
+
+
+class State:
+    """Arrays that are to have the same bits on every rank, by name, and a revision: 0 in who has nothing yet."""
+
+    def __init__(self, library, arrays):
+        self.library = library
+        self.handle = ctypes.c_void_p()
+        library.check(library.c.tutti_state_create(ctypes.byref(self.handle), None))
+        for name, array in arrays.items():
+            library.check(library.c.tutti_state_add(self.handle, name.encode(), array.ctypes.data, array.size,
+                                                    DATATYPES[array.dtype.name]))
+
+    def synchronize(self, communicator, revision):
+        """Brings all ranks to the newest revision; what that took. Ranks that have it must have the same bits."""
+        self.library.check(self.library.c.tutti_state_set_revision(self.handle, revision))
+        options = StateOptions(ctypes.sizeof(StateOptions), 0, 1)
+        report = StateReport(ctypes.sizeof(StateReport))
+        self.library.check(self.library.c.tutti_state_synchronize(
+            self.handle, communicator.handle, ctypes.byref(options), ctypes.byref(report)))
+        return report
+
+    def close(self):
+        self.library.check(self.library.c.tutti_state_destroy(self.handle))

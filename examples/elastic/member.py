@@ -19,7 +19,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "digits"))
 from digits import SEED, TEST_IMAGES, Model  # noqa: E402  (sets threads before numpy is loaded)
 import numpy  # noqa: E402
-from tutti_ctypes import INTERRUPTIONS, ElasticCommunicator, Library, TuttiError  # noqa: E402
+from tutti_ctypes import INTERRUPTIONS, ElasticCommunicator, Library, State, TuttiError  # noqa: E402
 
 HIDDEN = 128
 BATCH = 96
@@ -75,29 +75,27 @@ class Training:
         return hashlib.blake2b(self.model.weights.tobytes() + self.velocity.tobytes(), digest_size=8).hexdigest()
 
 
-def take_over(training, communicator, is_new, number):
-    """Brings everybody to the step of those who were there; who the members are."""
+def take_over(training, state, communicator, is_new, number):
+    """Brings everybody to the state of those who were there; who the members are, and what this one has received."""
     mine = numpy.array([number, -1 if is_new else training.step], numpy.int64)
     members = communicator.gather(mine)
     newest = int(members[:, 1].argmax())
     if any(step not in (-1, members[newest, 1]) for step in members[:, 1]):
         raise SystemExit(f"member {number}: survivors are at unlike steps: {members[:, 1].tolist()}")
-    if (members[:, 1] == -1).any():
-        communicator.broadcast(training.model.weights, newest)
-        communicator.broadcast(training.velocity, newest)
-    training.step = int(members[newest, 1])
-    return members[:, 0].tolist()
+    report = state.synchronize(communicator, 0 if is_new else training.step + 1)
+    training.step = report.revision - 1
+    return {"view": members[:, 0].tolist(), "bytes": report.bytes_received, "senders": report.senders}
 
 
-def live(training, communicator, options, is_new):
+def live(training, state, communicator, options, is_new):
     """Trains until the last step, with whoever is there."""
     members, looked, change = None, 0.0, {"loss": False, "began": time.monotonic()}
     while training.step < options.steps:
         try:
             if members is None:
-                members = take_over(training, communicator, is_new, options.number)
+                members = take_over(training, state, communicator, is_new, options.number)
                 is_new = False
-                say(view=members, rank=communicator.rank, step=training.step, hash=training.hash(), **change)
+                say(**members, rank=communicator.rank, step=training.step, hash=training.hash(), **change)
             training.add_up(communicator.rank, communicator.size)
             if communicator.rank == 0 and time.monotonic() - looked > LOOK_EVERY_S:
                 looked = time.monotonic()
@@ -149,7 +147,9 @@ def main():
     files_before = open_files(options.store)
     try:
         communicator = ElasticCommunicator(library, options.join)
-        live(training, communicator, options, options.join)
+        state = State(library, {"weights": training.model.weights, "velocity": training.velocity})
+        live(training, state, communicator, options, options.join)
+        state.close()
         communicator.close()
     except TuttiError as error:
         say(failure=str(error))

@@ -28,6 +28,8 @@ int ChaosMember::run() {
       founds ? tutti_comm_create_from_store(&comm_, place_.founders, place_.rank, place_.store.c_str(), &options)
              : tutti_comm_join(&comm_, place_.store.c_str(), &options);
   if (made != TUTTI_OK) return orders_.stop != 0 ? kTooLate : fail(founds ? "create" : "join");
+  tutti_state_create(&state_, "model");
+  tutti_state_add(state_, "model", model_.data(), model_.size(), TUTTI_INT64);
   step_ = founds ? 0 : -1;
   int ending = live();
   while (ending < 0) {
@@ -38,6 +40,7 @@ int ChaosMember::run() {
       ending = refreshed == TUTTI_OK ? live() : fail("refresh");
     }
   }
+  tutti_state_destroy(state_);
   tutti_comm_destroy(comm_);
   comm_ = nullptr;
   return ending;
@@ -86,14 +89,12 @@ bool ChaosMember::take_over() {
     if (step != *newest && step != -1) broken_ = fail("survivors are at unlike steps") != 0;
   }
   if (broken_) return false;
-  std::vector<std::int64_t> model = model_;
-  const auto root = static_cast<int>(newest - steps.begin());
-  if (tutti_broadcast(model.data(), model.data(), model.size(), TUTTI_INT64, root, comm_, nullptr, nullptr) !=
-      TUTTI_OK)
-    return false;
-  if (step_ != -1 && model != model_) broken_ = fail("survivors have unlike models") != 0;
-  if (broken_) return false;
-  model_ = std::move(model);
+  tutti_state_options options = TUTTI_STATE_OPTIONS_INIT;
+  options.strict = 1;
+  tutti_state_set_revision(state_, static_cast<std::uint64_t>(step_ + 1));
+  const tutti_status synchronized = tutti_state_synchronize(state_, comm_, &options, nullptr);
+  if (synchronized == TUTTI_INVALID) broken_ = fail("survivors have unlike models") != 0;
+  if (synchronized != TUTTI_OK) return false;
   step_ = *newest;
   view_.step = step_;
   view_.hash = hash();

@@ -62,6 +62,7 @@ class ChaosMember {
   Orders& orders_;
   const Hooks hooks_;
   tutti_comm* comm_ = nullptr;
+  tutti_state* state_ = nullptr;  // the model, whose revision is one more than the step
   std::int64_t step_ = 0;
   std::vector<std::int64_t> model_;
   View view_;
