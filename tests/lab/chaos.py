@@ -114,8 +114,8 @@ class Chaos:
         return member
 
     def something(self):
-        kinds = {"join": 2 * max(1, WANTED - len(self.living)), "kill": 3, "leave": 0, "stop": 2, "stop_long": 1, "down": 2, "down_long": 1, "deaf_long": 1,
-                 "rate": 2}
+        kinds = {"join": 2 * max(1, WANTED - len(self.living)), "kill": 3, "leave": 0, "stop": 2, "stop_long": 1,
+                 "down": 2, "down_long": 1, "deaf_long": 1, "rate": 2}
         kind = self.random.choices(list(kinds), kinds.values())[0]
         if len(self.living) <= LEAST or (len(self.living) >= MOST and kind == "join"):
             kind = "join" if len(self.living) <= LEAST else "kill"
