@@ -43,8 +43,8 @@ def draw(calm, churned, options):
     top = max(sizes) + 2.2
     for kind, (mark, colour, label) in MARKS.items():
         at = [step for step, what in churned.events if what == kind]
-        lower.plot(at, [top - (0.5 if kind == "kill" else 1.4)] * len(at), mark, color=colour, markersize=6, label=label,
-                   clip_on=False)
+        height = top - (0.5 if kind == "kill" else 1.4)
+        lower.plot(at, [height] * len(at), mark, color=colour, markersize=6, label=label, clip_on=False)
         for axes in (upper, lower):
             for step in at:
                 axes.axvline(step, color=colour, linewidth=0.5, alpha=0.25, zorder=0)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Trains a small neural network twice: undisturbed, and while its processes are killed and others join. The same network
-comes out, to the last bit.
+"""Trains a small neural network twice: undisturbed, and while its processes are killed and others join. The same
+network comes out, to the last bit.
 
     examples/elastic/run [--processes 8] [--steps 1500] [--seed N] [--transports shm|tcp] [--no-plot]
 

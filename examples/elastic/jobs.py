@@ -205,8 +205,8 @@ class Job:
     def hear_of_view(self, member, one):
         if not member.is_member and member.number >= self.options.processes:
             self.result.joined += 1
-            self.show.event(self, "joined", f"process {member.number} is in: {one['bytes'] / 1024:.0f} KiB of state, of step "
-                                            f"{one['step']}, from {one['senders']} members")
+            self.show.event(self, "joined", f"process {member.number} is in, with {one['bytes'] / 1024:.0f} KiB of "
+                                            f"state from step {one['step']}")
         member.is_member = True
         if one["rank"] == 0:
             self.view = one["view"]

@@ -84,7 +84,7 @@ def take_over(training, state, communicator, is_new, number):
         raise SystemExit(f"member {number}: survivors are at unlike steps: {members[:, 1].tolist()}")
     report = state.synchronize(communicator, 0 if is_new else training.step + 1)
     training.step = report.revision - 1
-    return {"view": members[:, 0].tolist(), "bytes": report.bytes_received, "senders": report.senders}
+    return {"view": members[:, 0].tolist(), "bytes": report.bytes_received}
 
 
 def live(training, state, communicator, options, is_new):

@@ -290,8 +290,8 @@ class Chaos:
     def summary(self):
         events = ", ".join(f"{number} {kind}" for kind, number in sorted(self.events.items()))
         return (f"{len(self.pids)} processes; {events}; {max(self.views, default=0)} new views, {self.joined} joined, "
-                f"{self.left_behind} left behind, {self.shut_out} shut out; {len(self.ends)} ended with step {self.step}; the longest standstill "
-                f"was {self.longest_standstill_s:.1f} s")
+                f"{self.left_behind} left behind, {self.shut_out} shut out; {len(self.ends)} ended with step {self.step}; "
+                f"the longest standstill was {self.longest_standstill_s:.1f} s")
 
     def log(self):
         """The end of what the members have logged."""
