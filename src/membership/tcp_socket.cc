@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -12,31 +11,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <memory>
 
 #include "src/base/format.h"
+#include "src/membership/name_service.h"
 
 namespace tutti {
 
 namespace {
 
-using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
-
-Result<AddressList> resolve(const HostPort& address, int flags) {
-  addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = flags | AI_NUMERICSERV;
-  addrinfo* list = nullptr;
-  const std::string port = format("{}", address.port);
-  const int error = getaddrinfo(address.host.c_str(), port.c_str(), &hints, &list);
-  if (error == EAI_SYSTEM) return Status::from_errno(errno, format("look up host {}", address.host));
-  if (error != 0) {
-    // A name may appear only when its container does, so even "not known" may pass.
-    return Status(Code::again,
-                  format("look up host {}: {} (getaddrinfo {})", address.host, gai_strerror(error), error));
-  }
-  return AddressList(list, freeaddrinfo);
-}
+constexpr Nanoseconds kLookUpToListen = std::chrono::seconds(5);  // one's own name is known near by
 
 Result<Descriptor> open_listener(const addrinfo& where, const HostPort& shown, bool dual_stack) {
   const std::string context = format("listen at {}", to_string(shown));
@@ -139,7 +122,7 @@ std::string socket_address_text(const sockaddr* address) {
 
 Result<Descriptor> listen_at(const HostPort& address) {
   if (!address.host.empty()) {
-    const auto list = resolve(address, AI_PASSIVE);
+    const auto list = look_up(address, AI_PASSIVE, monotonic_now() + kLookUpToListen);
     if (!list) return list.status();
     Result<Descriptor> last = Status(Code::system, format("host {} has no address", address.host));
     for (const addrinfo* where = list->get(); where; where = where->ai_next) {
@@ -166,7 +149,7 @@ Result<std::uint16_t> local_port(int fd) {
 }
 
 Result<Descriptor> connect_once(const HostPort& address, Instant deadline) {
-  const auto list = resolve(address, 0);
+  const auto list = look_up(address, 0, deadline);
   if (!list) return list.status();
   Status last(Code::again, format("host {} has no address", address.host));
   for (const addrinfo* to = list->get(); to; to = to->ai_next) {

@@ -48,8 +48,7 @@ Result<Descriptor> listen_at(const HostPort& address);
 Result<std::uint16_t> local_port(int fd);
 
 // One attempt on each address that the host's name has, in order. AGAIN when trying later may help (nobody listens
-// yet, the name is not known yet), with the system's words; other errors are final. The name is looked up without a
-// bound of our own: the resolver's applies.
+// yet, the name is not known yet), with the system's words; other errors are final.
 Result<Descriptor> connect_once(const HostPort& address, Instant deadline);
 
 // No Nagle delay, and a peer whose host vanished is noticed within about two minutes.
