@@ -156,6 +156,8 @@ Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int 
   spec.elastic = settings.elastic;
   spec.joiners = joiners;
   spec.stragglers.timeout = settings.straggler_timeout;
+  spec.stragglers.excludes = settings.straggler_policy == StragglerAction::exclude;
+  spec.stragglers.limit = settings.straggler_limit;
   for (const Invitation& member : members) spec.members.push_back({member.address, member.board_offset});
   const Result<Communicator*> created =
       comm.runtime->with_engine([&](Engine& engine, Instant now) { return engine.create(spec, now); });

@@ -37,6 +37,8 @@ constexpr Setting kTable[] = {
     {"TUTTI_ELASTIC", &S::elastic, "off", "on|off", "Whether communicators outlive their members: every collective ends the same way on all that survive, and tutti_comm_refresh goes on with them.", "0.1"},
     {"TUTTI_HEARTBEAT_TIMEOUT", &S::heartbeat_timeout, "5s", "100ms..1000000s", "How long a host, or a member that the others need for an agreement, may be silent before it is taken for lost.", "0.1"},
     {"TUTTI_STRAGGLER_TIMEOUT", &S::straggler_timeout, "1500ms", "10ms..1000000s", "How long an operation waits before the ranks that it waits for are reported by name, at level warn and by tutti_comm_stragglers; nothing is ended by that.", "0.1"},
+    {"TUTTI_STRAGGLER_POLICY", &S::straggler_policy, "report", "report|exclude", "What follows when a rank stays late: nothing but the report, or, on elastic communicators alone, the others agree to go on without it.", "0.1"},
+    {"TUTTI_STRAGGLER_LIMIT", &S::straggler_limit, "60s", "10ms..1000000s", "How long a rank may be late before it is excluded, where the policy says so.", "0.1"},
     {"TUTTI_SPIN", &S::spin, "20us", "0us..10s", "How long a waiting thread spins before it begins to yield its core.", "0.1"},
     {"TUTTI_YIELD", &S::yield, "200us", "0us..10s", "How long it then yields before it sleeps.", "0.1"},
     {"TUTTI_RECORDER", &S::recorder, "on", "on|off", "Whether the flight recorder keeps the last operations in a file that outlives the process.", "0.1"},
@@ -169,6 +171,7 @@ class Assigner {
   }
   Status operator()(LogLevel& field) const { return assign_choice(field); }
   Status operator()(ShmCopy& field) const { return assign_choice(field); }
+  Status operator()(StragglerAction& field) const { return assign_choice(field); }
 
   Status operator()(std::vector<std::string>& field) const {
     std::vector<std::string> items;
@@ -331,6 +334,11 @@ Result<Settings> read_settings(const char* const* environment, std::span<const s
   TUTTI_RETURN_IF_ERROR(read_overrides(overrides, settings));
   if (!settings.secret.empty() && !settings.secret_file.empty()) {
     return Status(Code::invalid, "TUTTI_SECRET and TUTTI_SECRET_FILE are both set; expected one of them");
+  }
+  if (settings.straggler_policy == StragglerAction::exclude && !settings.elastic) {
+    return Status(Code::invalid,
+                  "TUTTI_STRAGGLER_POLICY is exclude, which needs TUTTI_ELASTIC=on: nobody can be left out of other "
+                  "communicators");
   }
   return settings;
 }

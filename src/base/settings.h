@@ -25,6 +25,9 @@ enum class Origin : std::uint8_t { built_in, environment, option };
 // How shared memory moves what its peers have not mapped.
 enum class ShmCopy : std::uint8_t { automatic, staging, cma };
 
+// What is done about ranks that are late for long.
+enum class StragglerAction : std::uint8_t { report, exclude };
+
 // Inclusive; both zero means "any".
 struct PortRange {
   std::uint16_t first = 0;
@@ -64,6 +67,8 @@ struct Settings {
   bool elastic;
   Nanoseconds heartbeat_timeout;
   Nanoseconds straggler_timeout;
+  StragglerAction straggler_policy;
+  Nanoseconds straggler_limit;
   Nanoseconds spin;
   Nanoseconds yield;
 
@@ -82,7 +87,7 @@ struct Settings {
 using SettingField =
     std::variant<std::monostate, bool Settings::*, std::int64_t Settings::*, std::uint64_t Settings::*,
                  Nanoseconds Settings::*, std::string Settings::*, std::vector<std::string> Settings::*,
-                 LogLevel Settings::*, ShmCopy Settings::*, PortRange Settings::*>;
+                 LogLevel Settings::*, ShmCopy Settings::*, StragglerAction Settings::*, PortRange Settings::*>;
 
 struct Setting {
   std::string_view name;

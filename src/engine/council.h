@@ -41,6 +41,7 @@ struct Council {
   std::vector<Seat> seats;  // by rank
   Instant frozen_since{};
   Instant stuck_since = kNever;  // the agreement cannot be reached with those who are left
+  std::vector<Rank> excluded;    // by this member, before it froze: see StragglerPolicy
   std::unique_ptr<Agreement> on_verdict;
   Verdict verdict;
 

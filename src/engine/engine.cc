@@ -375,6 +375,7 @@ void Engine::check_operation(Operation& operation, Instant now) {
   }
   if (now >= operation.next_probe_) probe(operation, now);
   report_stragglers(operation, now);
+  exclude_stragglers(operation, now);
 }
 
 bool Engine::is_drained() {

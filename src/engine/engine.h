@@ -229,6 +229,7 @@ class Engine {
   void learn(Operation& operation, const Straggler& news, Rank from, Instant now);
   void answer(Channel& channel, Frame asked, const Straggler& late, Instant now);
   void report_stragglers(Operation& operation, Instant now);
+  void exclude_stragglers(Operation& operation, Instant now);
   bool is_reported(const Communicator& communicator, Rank rank) const;
   void tell_who_came(const Operation& operation, Instant now);
   std::string describe(const Communicator& communicator, const Straggler& late, Instant now) const;

@@ -143,6 +143,7 @@ void Engine::freeze(Communicator& communicator, const Status& why, bool first_ha
   testimony.complete = council.reached.here();
   testimony.first_hand = first_hand;
   testimony.failure = why;
+  testimony.excluded = council.excluded;
   let_all_go(communicator, why, now);
   Agreement::Options options;
   options.members = static_cast<std::uint32_t>(communicator.size());
@@ -396,9 +397,8 @@ void Engine::apply_verdict(Communicator& communicator, Instant now) {
   communicator.failure_ = council.verdict.why;
   if (communicator.verdict_excludes_self()) {
     communicator.failure_ =
-        Status(Code::peer_lost,
-               format("{}: the other members go on without {}, this one, as they could not reach it: {}",
-                      communicator.name_, communicator.describe(communicator.rank_), council.verdict.why.text()))
+        Status(Code::peer_lost, format("{}: the other members go on without {}, this one: {}", communicator.name_,
+                                       communicator.describe(communicator.rank_), council.verdict.why.text()))
             .blaming(communicator.rank_);
   }
   end_operations(communicator, now);

@@ -214,6 +214,29 @@ void Engine::report_stragglers(Operation& operation, Instant now) {
   }
 }
 
+// By the policy of an elastic communicator: the others go on without those who have been late for so long.
+void Engine::exclude_stragglers(Operation& operation, Instant now) {
+  Communicator& communicator = *operation.communicator_;
+  const StragglerPolicy& policy = communicator.stragglers_;
+  const Instant since = std::max(operation.posted_, communicator.came_);
+  if (!policy.excludes || !communicator.council_ || now - since < policy.limit) return;
+  std::vector<Rank>& excluded = communicator.council_->excluded;
+  std::string causes;
+  for (const Straggler& late : operation.late_.known()) {
+    if (!is_fresh(operation, late, now) || now - late.since < policy.limit) continue;
+    excluded.push_back(late.rank);
+    causes += (causes.empty() ? "" : "; ") + describe(communicator, late, now);
+  }
+  if (excluded.empty()) return;
+  fail(operation,
+       Status(Code::peer_lost,
+              format("{} has waited for {}: {}. Excluded by TUTTI_STRAGGLER_POLICY; call tutti_comm_refresh to go on "
+                     "with the others",
+                     title(operation), format_duration(now - since), causes),
+              excluded.front()),
+       now);
+}
+
 bool Engine::is_reported(const Communicator& communicator, Rank rank) const {
   return std::any_of(operations_.begin(), operations_.end(), [&](const Operation* each) {
     const auto& reported = each->reported_;

@@ -54,6 +54,17 @@ Status damaged(std::string_view what, std::size_t bytes) {
   return {Code::internal, format("{} bytes that should be a {} are none", bytes, what)};
 }
 
+// Whom others do not want to wait for any more. Not all of them can go that way: what those who go have said
+// themselves counts no more, the lowest member's word first.
+void exclude(std::span<const std::optional<Testimony>> testimonies, std::vector<bool>& lost) {
+  for (std::size_t m = 0; m < testimonies.size(); ++m) {
+    if (lost[m]) continue;
+    for (const Rank rank : testimonies[m]->excluded) {
+      if (static_cast<std::size_t>(rank) != m) lost[static_cast<std::size_t>(rank)] = true;
+    }
+  }
+}
+
 // Of members that are heard, those to be left out so that the others can all reach each other.
 void separate(std::span<const std::optional<Testimony>> testimonies, std::vector<bool>& lost) {
   const std::size_t members = testimonies.size();
@@ -90,6 +101,7 @@ std::string Testimony::encode() const {
   out.put(std::uint8_t{first_hand});
   put_status(out, failure);
   put_ranks(out, suspects);
+  put_ranks(out, excluded);
   return out.take();
 }
 
@@ -101,6 +113,7 @@ Result<Testimony> Testimony::decode(std::string_view bytes, Rank members) {
   testimony.first_hand = in.get<std::uint8_t>() == 1;
   testimony.failure = get_status(in, members);
   testimony.suspects = get_ranks(in, members);
+  testimony.excluded = get_ranks(in, members);
   if (!known || !in.is_at_end()) return damaged("testimony", bytes.size());
   return testimony;
 }
@@ -131,6 +144,7 @@ Verdict judge(std::span<const std::optional<Testimony>> testimonies) {
   const std::size_t members = testimonies.size();
   std::vector<bool> lost(members);
   for (std::size_t m = 0; m < members; ++m) lost[m] = !testimonies[m];
+  exclude(testimonies, lost);
   separate(testimonies, lost);
   Verdict verdict;
   bool first = true;

@@ -25,6 +25,7 @@ struct Testimony {
   bool first_hand = false;     // `failure` was seen here; otherwise it only says that somebody called for a verdict
   Status failure;              // not ok; its culprit is a rank or nobody
   std::vector<Rank> suspects;  // members that cannot be reached from here
+  std::vector<Rank> excluded;  // members that were late for too long: they are lost, also if they testify; ascending
 
   std::string encode() const;
   static Result<Testimony> decode(std::string_view bytes, Rank members);
@@ -42,7 +43,8 @@ struct Verdict {
 };
 
 // Testimonies by member; nothing: not heard, which makes it lost. At least one is there. Of two members that are
-// heard and cannot reach each other one has to go: whoever is in most such pairs, the last of several.
+// heard and cannot reach each other one has to go: whoever is in most such pairs, the last of several. Of members
+// that exclude each other the first stays.
 Verdict judge(std::span<const std::optional<Testimony>> testimonies);
 
 }  // namespace tutti

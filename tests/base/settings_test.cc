@@ -164,6 +164,15 @@ TEST(Settings, ASecretFileMustBelongToItsOwnerAlone) {
   EXPECT_FALSE(read({"TUTTI_SECRET=a", "TUTTI_SECRET_FILE=" + path}).is_ok());
 }
 
+TEST(Settings, StragglersAreExcludedFromElasticCommunicatorsAlone) {
+  const auto rigid = read({"TUTTI_STRAGGLER_POLICY=exclude"});
+  ASSERT_FALSE(rigid.is_ok());
+  EXPECT_NE(rigid.status().text().find("needs TUTTI_ELASTIC=on"), std::string::npos) << rigid.status().text();
+  const auto elastic = read({"TUTTI_STRAGGLER_POLICY=exclude", "TUTTI_ELASTIC=on"});
+  ASSERT_TRUE(elastic.is_ok()) << elastic.status().text();
+  EXPECT_EQ(elastic->straggler_policy, StragglerAction::exclude);
+}
+
 TEST(Settings, NamesAreUniqueAndDescribed) {
   for (const Setting& row : settings_table()) {
     int same = 0;

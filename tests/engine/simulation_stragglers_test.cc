@@ -166,5 +166,51 @@ TEST(Stragglers, AMemberThatComputesForLongIsNamedAsTheOneWhoHasNotCalled) {
   EXPECT_GT(reports, seeds(300).size()) << "hardly anybody has waited";
 }
 
+// Elastic, by the policy: after the limit all others end with one story, and the late one learns it.
+TEST(Stragglers, UnderThePolicyOfExclusionAllOthersGoOnWithout) {
+  for (const std::uint64_t seed : seeds(200)) {
+    SCOPED_TRACE(format("seed {}", seed));
+    ClusterOptions options;
+    Random random(seed);
+    options.ranks = static_cast<int>(3 + random.below(6));
+    options.one_host = random.chance(0.5);
+    options.elastic = true;
+    options.stragglers.excludes = true;
+    options.stragglers.limit = seconds(4);
+    const bool stops = random.chance(0.5);
+    Cluster cluster(seed, options);
+    const int late = static_cast<int>(random.below(static_cast<std::uint64_t>(options.ranks)));
+    Script script(cluster);
+    CollectiveCall call(CallKind::all_reduce, options.ranks, cluster.random());
+    for (int rank = 0; rank < options.ranks; ++rank) {
+      if (rank == late) continue;
+      script.add(rank, "calls", [&, rank] { return cluster.start(rank, call.request(rank)); });
+    }
+    const Instant began = cluster.network().now();
+    if (stops) cluster.stop(late);
+    ASSERT_TRUE(script.run());
+    const Nanoseconds took = cluster.network().now() - began;
+    EXPECT_GE(took, seconds(4));
+    EXPECT_LE(took, stops ? milliseconds(4000 + 5000 + 700) : milliseconds(4700));
+    const Status& first = cluster.node(late == 0 ? 1 : 0).communicator->failure();
+    EXPECT_EQ(first.code(), Code::peer_lost);
+    EXPECT_EQ(first.culprit(), late) << first.text();
+    EXPECT_TRUE(contains(first.text(), "Excluded by TUTTI_STRAGGLER_POLICY")) << first.text();
+    for (int rank = 0; rank < options.ranks; ++rank) {
+      if (rank == late) continue;
+      EXPECT_EQ(cluster.node(rank).communicator->failure().text(), first.text());
+    }
+    // Without elements there is nothing that the late one could have brought.
+    const bool is_empty = call.request(0).count == 0;
+    for (const Operation* operation : script.operations())
+      EXPECT_EQ(operation->result().text(), is_empty ? "" : first.text());
+    if (stops) cluster.resume(late);
+    const Communicator& theirs = *cluster.node(late).communicator;
+    ASSERT_TRUE(cluster.run([&] { return !theirs.failure().is_ok() && theirs.council()->is_over(); }, seconds(30)));
+    EXPECT_EQ(theirs.failure().code(), Code::peer_lost) << theirs.failure().text();
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
 }  // namespace
 }  // namespace tutti

@@ -54,8 +54,24 @@ TEST(Verdict, OfTwoThatCannotReachEachOtherOneHasToGoTheOneInMostPairsFirst) {
             (std::vector<Rank>{0, 3}));
 }
 
+TEST(Verdict, WhoIsExcludedIsLostThoughItTestifiesAndOfTwoThatExcludeEachOtherTheFirstStays) {
+  const Status late(Code::peer_lost, "rank 1 was late", 1);
+  Testimony by_2 = testimony(4, true, late);
+  by_2.excluded = {1};
+  Testimony by_1 = testimony(2, true, late);
+  by_1.excluded = {2};
+  const Verdict verdict =
+      judge(std::vector<std::optional<Testimony>>{testimony(5, false, kAsked), testimony(2, false, kAsked), by_2});
+  EXPECT_EQ(verdict.lost, std::vector<Rank>{1});
+  EXPECT_EQ(verdict.complete, 4u) << "the word of one who is lost counts";
+  EXPECT_EQ(verdict.why.text(), late.text());
+  EXPECT_EQ(judge(std::vector<std::optional<Testimony>>{testimony(5, false, kAsked), by_1, by_2}).lost,
+            std::vector<Rank>{2});
+}
+
 TEST(Verdict, WhatIsWrittenIsReadAndEverythingElseIsRefused) {
-  const Testimony mine = testimony(0xfffffff1u, true, kLost2, {0, 2});
+  Testimony mine = testimony(0xfffffff1u, true, kLost2, {0, 2});
+  mine.excluded = {1};
   const std::string bytes = mine.encode();
   const auto read = Testimony::decode(bytes, 3);
   ASSERT_TRUE(read.is_ok()) << read.status().text();
@@ -64,6 +80,7 @@ TEST(Verdict, WhatIsWrittenIsReadAndEverythingElseIsRefused) {
   EXPECT_EQ(read->failure.text(), kLost2.text());
   EXPECT_EQ(read->failure.culprit(), 2);
   EXPECT_EQ(read->suspects, mine.suspects);
+  EXPECT_EQ(read->excluded, mine.excluded);
   EXPECT_FALSE(Testimony::decode(bytes, 2).is_ok()) << "a rank that does not exist";
   EXPECT_FALSE(Testimony::decode(bytes + "x", 3).is_ok());
   for (std::size_t length = 0; length < bytes.size(); ++length)

@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -147,6 +151,120 @@ INSTANTIATE_TEST_SUITE_P(Ways, Straggling,
                                          Lateness{"ComputingOnTheBoard", false, "shm", 3},
                                          Lateness{"ComputingOverTcp", false, "tcp", 100'000}),
                          [](const auto& instance) { return std::string(instance.param.name); });
+
+TEST(Exclusion, OfOneWhoStaysLateLetsTheOthersGoOnAndItLearnsOfIt) {
+  for (const bool stops : {true, false}) {
+    Job job;
+    job.ranks = 3;
+    job.settings =
+        "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s TUTTI_HEARTBEAT_TIMEOUT=1s TUTTI_STRAGGLER_TIMEOUT=300ms "
+        "TUTTI_STRAGGLER_POLICY=exclude TUTTI_STRAGGLER_LIMIT=800ms";
+    const Outcome outcome = run_job(job, [stops](Rank& rank) {
+      tutti_comm* const comm = rank.create("dp0");
+      if (comm == nullptr) return;
+      auto& counters = rank.shared().counters;
+      std::int64_t value = 1;
+      const auto reduce = [&] {
+        value = 1;
+        return tutti_all_reduce(&value, &value, 1, TUTTI_INT64, TUTTI_SUM, comm, nullptr, nullptr);
+      };
+      rank.ok(reduce(), "all_reduce before");
+      if (rank.rank() == kLate) counters[1].store(getpid());
+      rank.meet();
+      if (rank.rank() == kLate) {
+        if (stops) raise(SIGSTOP);
+        while (counters[0].load() < 2) std::this_thread::sleep_for(milliseconds(1));
+        rank.expect(TUTTI_PEER_LOST, reduce(), "all_reduce of one who was excluded");
+        rank.ok(tutti_comm_destroy(comm), "destroy of one who was excluded");
+        return;
+      }
+      rank.expect(TUTTI_PEER_LOST, reduce(), "all_reduce that waits");
+      rank.expect_text(tutti_last_error(), {"rank 2 (", "Excluded by TUTTI_STRAGGLER_POLICY"});
+      rank.check(value == 1, "the input is spoilt");
+      rank.ok(tutti_comm_refresh(comm, nullptr), "refresh");
+      rank.ok(reduce(), "all_reduce without the late one");
+      rank.check(value == 2, "the sum is wrong");
+      if (counters[0].fetch_add(1) == 1) kill(static_cast<pid_t>(counters[1].load()), SIGCONT);
+      rank.ok(tutti_comm_destroy(comm), "destroy");
+    });
+    EXPECT_TRUE(outcome.is_clean()) << (stops ? "stopped: " : "computing: ") << outcome.text();
+  }
+}
+
+// Keeps processors busy, two threads for each.
+class Load {
+ public:
+  Load() {
+    for (unsigned i = 0; i < 2 * std::thread::hardware_concurrency(); ++i) {
+      threads_.emplace_back([this] {
+        while (!stop_.load(std::memory_order_relaxed)) {
+        }
+      });
+    }
+  }
+  ~Load() {
+    stop_ = true;
+    for (std::thread& thread : threads_) thread.join();
+  }
+  Load(const Load&) = delete;
+  Load& operator=(const Load&) = delete;
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> threads_;
+};
+
+// The fast setting, on a host that has far more to do than it has processors: a process that the system does not let
+// run for a while is reported, since it does keep the others waiting; nobody is lost and nothing is ended. How often
+// it was is printed. TUTTI_TEST_LONG=1: for 5 minutes over each transport.
+TEST(BusyHost, NobodyIsTakenForLostAtTheFastSetting) {
+  const std::chrono::seconds length = runs_long() ? std::chrono::seconds(300) : std::chrono::seconds(2);
+  for (const char* const transport : {"shm", "tcp"}) {
+    Job job;
+    job.ranks = 4;
+    job.limit = std::chrono::seconds(120) + 2 * length;
+    job.settings =
+        std::string("TUTTI_ELASTIC=on TUTTI_HEARTBEAT_TIMEOUT=1s TUTTI_STRAGGLER_TIMEOUT=750ms TUTTI_TRANSPORTS=") +
+        transport;
+    const Outcome outcome = run_job(job, [length](Rank& rank) {
+      const OwnLog log;
+      std::optional<Load> load;
+      if (rank.rank() == 0) load.emplace();
+      tutti_comm* const comm = rank.create("dp0");
+      if (comm == nullptr) return;
+      const auto end = std::chrono::steady_clock::now() + length;
+      std::uint32_t step = 0;
+      double go_on = 1;
+      std::chrono::nanoseconds longest{0};
+      while (go_on > 0) {
+        std::vector<double> data(step % 7 == 0 ? 200'000 : 10, 1);
+        const auto called = std::chrono::steady_clock::now();
+        data[0] = rank.rank() == 0 && called >= end ? 0 : 1;
+        if (!rank.ok(tutti_all_reduce(data.data(), data.data(), data.size(), TUTTI_FLOAT64, TUTTI_MIN, comm, nullptr,
+                                      nullptr),
+                     "all_reduce on a busy host"))
+          break;
+        longest = std::max<std::chrono::nanoseconds>(longest, std::chrono::steady_clock::now() - called);
+        go_on = data[0];
+        if (++step % 16 == 0) std::this_thread::sleep_for(milliseconds(step * 7 % 40 + rank.rank()));
+      }
+      const std::string text = log.text();
+      auto& counters = rank.shared().counters;
+      if (rank.rank() == 0) counters[0] = step;
+      counters[1] += lines_with(text, "has waited for");
+      counters[2 + rank.rank()] = std::chrono::duration_cast<milliseconds>(longest).count();
+      rank.check(lines_with(text, "\n") == lines_with(text, "has waited for") + lines_with(text, "came after all"),
+                 "something else than a late rank is on record: " + text);
+      rank.ok(tutti_comm_destroy(comm), "destroy");
+    });
+    EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+    EXPECT_GT(outcome.counters[0], 10);
+    const auto longest = *std::max_element(outcome.counters.begin() + 2, outcome.counters.begin() + 6);
+    std::printf("%s: %lld operations, the longest took %lld ms, %lld reports of late ranks\n", transport,
+                static_cast<long long>(outcome.counters[0]), static_cast<long long>(longest),
+                static_cast<long long>(outcome.counters[1]));
+  }
+}
 
 }  // namespace
 }  // namespace tutti_test
