@@ -1,7 +1,7 @@
 """A cluster of the lab in which members of a small training come and go while links fail, and what must hold then.
 
 Every second or so something happens to a process or a link, chosen by a seed: killed, stopped for a moment or for too
-long, asked to leave, started anew; a link down for a moment or for too long, deaf in one direction, slower. Faults are
+long, started anew; a link down for a moment or for too long, deaf in one direction, slower. Faults are
 chosen so that those who are left could decide (more than half of the newest view), so nobody has a reason to stop but
 who was away. tests/process/chaos_main.cc is a member; what it prints is all that is known about it here."""
 
@@ -35,7 +35,7 @@ class Member:
         self.process = process
         self.rest = b""
         self.epoch = NEVER  # of its last view
-        self.is_going = False  # killed, or asked to leave
+        self.is_going = False  # killed
         self.was_cut_off = False  # its host, while it wanted to join
         self.failure = None
         self.end = None  # the words of its last line
@@ -114,7 +114,7 @@ class Chaos:
         return member
 
     def something(self):
-        kinds = {"join": 2 * max(1, WANTED - len(self.living)), "kill": 3, "leave": 0, "stop": 2, "stop_long": 1,
+        kinds = {"join": 2 * max(1, WANTED - len(self.living)), "kill": 3, "stop": 2, "stop_long": 1,
                  "down": 2, "down_long": 1, "deaf_long": 1, "rate": 2}
         kind = self.random.choices(list(kinds), kinds.values())[0]
         if len(self.living) <= LEAST or (len(self.living) >= MOST and kind == "join"):
@@ -155,14 +155,6 @@ class Chaos:
             return False
         member.is_going = True
         member.process.kill()
-        return True
-
-    def leave(self):
-        member = self.victim()
-        if member.epoch == NEVER or not self.may_lose([member]):
-            return False
-        member.is_going = True
-        member.process.terminate()
         return True
 
     def stop(self):

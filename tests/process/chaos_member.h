@@ -20,8 +20,7 @@ namespace tutti_test {
 enum Ending { kDone = 0, kFailed = 1, kLeftBehind = 7, kTooLate = 8 };
 
 struct Orders {
-  std::atomic<int> stop;   // all members: come to the end together
-  std::atomic<int> leave;  // this member: go, the others go on
+  std::atomic<int> stop;  // all members: come to the end together
 };
 
 struct View {
