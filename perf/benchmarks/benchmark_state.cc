@@ -1,6 +1,6 @@
 // How fast processes that join get a shared state: from the members' tutti_comm_refresh to its end, when all have it,
-// and a synchronization alone, beside what the machine gives in the same run: a bare TCP connection from the first
-// member to the last that joins, and memcpy.
+// a synchronization alone, and one where nothing differs (the cost of hashing), beside what the machine gives in the
+// same run: a bare TCP connection from the first member to the last that joins, and memcpy.
 //
 //     benchmark_state HOLDERS JOINERS [MIB [TRIALS]]                 256, 5 if not given; all on this host
 //     perf/lab/lab run TOPOLOGY -- benchmark_state HOLDERS JOINERS   on the lab's hosts, a rank each
@@ -72,11 +72,13 @@ std::uint32_t own_address(bool everything_is_here) {
 // Seconds for the bytes through one connection from rank 0 to the last rank, as the last one sees it.
 double bare_connection(const Task& task, tutti_comm* comm, std::vector<char>& memory, bool everything_is_here) {
   const int last = task.holders + task.joiners - 1;
+  int rank = 0;  // those who join are numbered as they are let in
+  ok(tutti_comm_rank(comm, &rank), "rank");
   sockaddr_in where{};
   where.sin_family = AF_INET;
   where.sin_addr.s_addr = own_address(everything_is_here);
   int listener = -1;
-  if (task.rank == 0) {
+  if (rank == 0) {
     listener = socket(AF_INET, SOCK_STREAM, 0);
     socklen_t length = sizeof where;
     good(bind(listener, reinterpret_cast<sockaddr*>(&where), sizeof where) == 0, "bind");
@@ -85,7 +87,7 @@ double bare_connection(const Task& task, tutti_comm* comm, std::vector<char>& me
   }
   ok(tutti_broadcast(&where, &where, sizeof where, TUTTI_UINT8, 0, comm, nullptr, nullptr), "broadcast");
   double seconds = 0;
-  if (task.rank == 0) {
+  if (rank == 0) {
     const int connection = accept(listener, nullptr, nullptr);
     good(connection >= 0, "accept");
     for (std::size_t at = 0; at < memory.size();) {
@@ -95,7 +97,7 @@ double bare_connection(const Task& task, tutti_comm* comm, std::vector<char>& me
     }
     close(connection);
     close(listener);
-  } else if (task.rank == last) {
+  } else if (rank == last) {
     const int connection = socket(AF_INET, SOCK_STREAM, 0);
     good(connect(connection, reinterpret_cast<const sockaddr*>(&where), sizeof where) == 0, "connect");
     const double begin = now_s();
@@ -125,7 +127,7 @@ void check(const std::vector<char>& memory) {
 }
 
 struct Times {
-  std::vector<double> join, synchronize, connection, copy;
+  std::vector<double> join, synchronize, compare, connection, copy;
 };
 
 // A communicator of the members, whom the others join; everything is measured at rank 0.
@@ -164,6 +166,10 @@ void run_trial(const Task& task, int number, tutti_state* state, std::vector<cha
   ok(tutti_state_synchronize(state, comm, nullptr, nullptr), "synchronize");
   times.synchronize.push_back(now_s() - begin);
   check(memory);
+  ok(tutti_barrier(comm, nullptr, nullptr), "barrier");
+  const double compare_begin = now_s();
+  ok(tutti_state_synchronize(state, comm, nullptr, nullptr), "synchronize");
+  times.compare.push_back(now_s() - compare_begin);
   times.connection.push_back(bare_connection(task, comm, memory, here));
   if (task.rank == 0) {
     std::vector<char> other(memory.size());
@@ -199,6 +205,7 @@ void be_rank(const Task& task, bool here) {
   };
   line("refresh: all admitted and synchronized", median(times.join));
   line("synchronize alone", median(times.synchronize));
+  line("synchronize, nothing differs", median(times.compare));
   line("bare TCP connection, one receiver", link);
   line("memcpy", median(times.copy));
 }
