@@ -108,6 +108,13 @@ void SimLink::lose_source() {
   for (Delivery& delivery : deliveries_) delivery.frame.source = nullptr;
 }
 
+void SimLink::lose_flight() {
+  truncated_ = true;
+  const auto comes = arrived_ + network_.random_.below(incoming_.size() - arrived_ + 1);
+  for (std::size_t i = comes; i < incoming_.size(); ++i) network_.buffers_.give_back(std::move(incoming_[i].buffer));
+  incoming_.resize(comes);
+}
+
 void SimLink::close(const Status& why) {
   if (state_ == State::closed) return;
   finish(why);

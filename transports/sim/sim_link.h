@@ -74,6 +74,8 @@ class SimLink final : public Link {
   void say_farewell(End end, Instant notice);
   // All that lies in the sender's memory is out of reach from now on.
   void lose_source();
+  // Of what is on its way to this end only a part, from the first on, will come.
+  void lose_flight();
 
   void depart(std::uint64_t number);
   void arrive();

@@ -184,6 +184,19 @@ void SimNetwork::cut(const ProcessId& a, const ProcessId& b) {
   }
 }
 
+void SimNetwork::cut_lane(const ProcessId& a, const ProcessId& b, std::uint32_t lane, Nanoseconds later) {
+  const std::uint32_t left = known(a);
+  const std::uint32_t right = known(b);
+  for (const Slot& slot : slots_) {
+    SimLink* const link = slot.link.get();
+    if (link == nullptr || link->lane_ != lane || link->state_ == SimLink::State::closed) continue;
+    if (std::minmax(link->owner_, link->peer_) != std::minmax(left, right)) continue;
+    link->lose_flight();
+    const Nanoseconds delay = random_.chance(0.5) ? between(Nanoseconds(0), later) : Nanoseconds(0);
+    link->say_farewell(End::cut, now_ + link->path_.latency + delay);
+  }
+}
+
 // --- the clock
 
 void SimNetwork::schedule(Kind kind, Instant at, Handle link, std::uint64_t token, std::uint32_t from,

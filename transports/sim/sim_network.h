@@ -99,6 +99,9 @@ class SimNetwork {
   void refuse_connects(const ProcessId& process, bool refuse);
   // Closes the links between two processes, all lanes, as a fault of the network would: both sides get `closed`.
   void cut(const ProcessId& a, const ProcessId& b);
+  // Only one lane's link, and some of what is under way on it is lost. One of the two notices up to `later` after the
+  // other.
+  void cut_lane(const ProcessId& a, const ProcessId& b, std::uint32_t lane, Nanoseconds later);
   // From now on, for links that exist and for new ones.
   void set_path(const ProcessId& from, const ProcessId& to, const SimPath& path);
 
