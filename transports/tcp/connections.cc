@@ -1,4 +1,6 @@
 // How a connection becomes a link, whoever opened it: from readiness to the greeting, adoption, or its end.
+#include <algorithm>
+
 #include "src/base/format.h"
 #include "transports/tcp/transport.h"
 
@@ -65,10 +67,20 @@ void TcpTransport::adopt(std::uint64_t serial, Setup& setup, const LaneKey& key,
   lane.dial.reset();
   if (!setup.is_dialer()) --accepted_;
   watch(setup.descriptor(), Watched::link, lane.link->serial(), false);
-  lane.link->open(setup.take_descriptor(), setup.remote(), options_);
+  lane.local = local_endpoint(setup.descriptor()).ip;
+  lane.remote = setup.remote().ip;
+  lane.link->open(setup.take_descriptor(), setup.remote(), options_, interface_of(lane.local));
   options_.log.write(LogLevel::debug, "tcp", "{} is open", lane.link->describe());
   setups_.erase(serial);
   if (options_.silence_limit.count() > 0) plan_timer(Instant::min());
+}
+
+std::string TcpTransport::interface_of(const IpAddress& ip) const {
+  for (const Interface& each : address_.interfaces) {
+    const auto has_it = [&](const InterfaceAddress& address) { return address.ip == ip; };
+    if (std::any_of(each.addresses.begin(), each.addresses.end(), has_it)) return each.name;
+  }
+  return {};
 }
 
 // Ends a set-up that came to nothing: a dial of ours goes on to the next route; of a stranger people are told.

@@ -38,12 +38,13 @@ TcpLink::TcpLink(Agenda& agenda, std::uint64_t serial, const ProcessId& peer, st
 
 std::string TcpLink::describe() const {
   if (remote_.port == 0) return format("tcp {} -> {}, lane {}", names_.local, names_.peer, lane_);
-  return format("tcp {} {} -> {} {}, lane {}", names_.local, to_string(local_), names_.peer, to_string(remote_),
-                lane_);
+  return format("tcp {} {}{}{} -> {} {}, lane {}", names_.local, interface_, interface_.empty() ? "" : " ",
+                to_string(local_), names_.peer, to_string(remote_), lane_);
 }
 
-void TcpLink::open(Descriptor descriptor, const Endpoint& remote, const TcpOptions& options) {
+void TcpLink::open(Descriptor descriptor, const Endpoint& remote, const TcpOptions& options, std::string interface) {
   descriptor_ = std::move(descriptor);
+  interface_ = std::move(interface);
   local_ = local_endpoint(descriptor_.get());
   remote_ = remote;
   if (remote_.ip == local_.ip || remote_.ip.is_loopback()) tune_for_this_host(descriptor_.get());
@@ -142,16 +143,16 @@ void TcpLink::check_silence(Nanoseconds limit, Instant now) {
     ++questions_unanswered_;
     last_question_ = question;
   }
+  // Repetitions count also where they cannot leave, as the interface is down.
+  const unsigned unanswered = std::max({questions_unanswered_, silence.probes_unanswered, silence.retransmissions});
   // A peer that does not hear goes on talking: what it sends again carries acknowledgements, of nothing new.
   if (silence.retransmissions == 0 || understood_ == Instant{}) understood_ = now;
-  if (silence.retransmissions >= kQuestionsMin && now - understood_ >= limit) {
-    return lose(Code::peer_lost, format("the host of {} is heard, and has acknowledged nothing for {}", names_.peer,
-                                        format_duration(now - understood_)));
-  }
-  if (silence.since_answer < limit) return;
-  if (questions_unanswered_ >= kQuestionsMin || silence.probes_unanswered >= kQuestionsMin) {
+  if (silence.since_answer >= limit && unanswered >= kQuestionsMin) {
     lose(Code::peer_lost,
          format("the host of {} has not answered for {}", names_.peer, format_duration(silence.since_answer)));
+  } else if (silence.retransmissions >= kQuestionsMin && now - understood_ >= limit) {
+    lose(Code::peer_lost, format("the host of {} is heard, and has acknowledged nothing for {}", names_.peer,
+                                 format_duration(now - understood_)));
   }
 }
 

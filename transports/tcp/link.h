@@ -69,7 +69,7 @@ class TcpLink final : public Link {
   std::uint64_t serial() const { return serial_; }
   int descriptor() const { return descriptor_.get(); }
   // The connection is there and both sides have agreed on it. REQUIRES: is_connecting().
-  void open(Descriptor descriptor, const Endpoint& remote, const TcpOptions& options);
+  void open(Descriptor descriptor, const Endpoint& remote, const TcpOptions& options, std::string interface);
   // Closes with a sentence: who, which addresses, `cause`, what was under way.
   void lose(Code code, std::string_view cause);
   // Something may have come although epoll was not asked.
@@ -99,6 +99,7 @@ class TcpLink final : public Link {
   State state_ = State::connecting;
   Status status_;
   Descriptor descriptor_;
+  std::string interface_;  // the local one, for messages
   Endpoint local_;
   Endpoint remote_;
   std::optional<Sender> sender_;  // both from open() on, and kept when closed: data may still be in use

@@ -42,8 +42,8 @@ struct SocketTuning {
 // No delay, buffers, and the kernel's questions to an idle peer. Best effort: a link works without any of it.
 void tune(int fd, const SocketTuning& tuning);
 
-// For a connection that does not leave this host: a congestion control that does not pace what it sends. One that does
-// (bbr) looks for a bottleneck that is not there; docs/benchmarks.md, "What was learned". Best effort.
+// For a connection that does not leave this host: a congestion control that does not pace what it sends. One that
+// does (bbr) looks for a bottleneck that is not there; docs/benchmarks.md, "What was learned". Best effort.
 void tune_for_this_host(int fd);
 
 // Starts to connect from `source` (port chosen by the kernel). 0 or EINPROGRESS, or the errno of the refusal.

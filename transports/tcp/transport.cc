@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <functional>
 
 #include "src/base/format.h"
 
@@ -93,6 +94,7 @@ Result<Link*> TcpTransport::connect(const ProcessId& peer, std::span<const std::
   }
   const Instant now = monotonic_now();
   Lane& entry = lanes_[key];
+  if (entry.generation > 0 && has_open_link(peer)) keep_way(routes, entry);
   entry.dial.emplace(std::move(routes), name, now, deadline);
   entry.key = parsed->key.value_or(options_.key);
   Status refused;
@@ -104,6 +106,24 @@ Result<Link*> TcpTransport::connect(const ProcessId& peer, std::span<const std::
   dialing_.push_back(key);
   entry.link = &add_link(peer, lane, name);
   return entry.link;
+}
+
+bool TcpTransport::has_open_link(const ProcessId& peer) const {
+  auto lane = lanes_.lower_bound({peer, 0});
+  for (; lane != lanes_.end() && lane->first.first == peer; ++lane) {
+    if (lane->second.link != nullptr && lane->second.link->is_open()) return true;
+  }
+  return false;
+}
+
+// A lane that was lost while others live goes the way it went, once that is whole again: another way has its own
+// lane.
+void TcpTransport::keep_way(std::vector<Route>& routes, const Lane& lane) {
+  const auto leads_elsewhere = [&](const Route& route) {
+    return route.source != lane.local || route.destination.ip != lane.remote;
+  };
+  const auto elsewhere = std::stable_partition(routes.begin(), routes.end(), std::not_fn(leads_elsewhere));
+  routes.erase(std::max(elsewhere, routes.begin() + 1), routes.end());
 }
 
 TcpLink& TcpTransport::add_link(const ProcessId& peer, std::uint32_t lane, std::string peer_name) {

@@ -58,6 +58,8 @@ class TcpTransport final : public Transport {
     std::uint64_t generation = 0;  // how many links this lane has had that both sides agreed on
     std::optional<Dial> dial;      // while link is connecting
     SecretKey key{};               // what to prove then
+    IpAddress local;               // between which two the newest open link went
+    IpAddress remote;
   };
   using LaneKey = std::pair<ProcessId, std::uint32_t>;
   using Setups = std::unordered_map<std::uint64_t, Setup>;
@@ -67,12 +69,15 @@ class TcpTransport final : public Transport {
   void gather(Instant now);
   void run_timers(Instant now);
   void plan_timer(Instant at) { next_timer_ = std::min(next_timer_, at); }
+  bool has_open_link(const ProcessId& peer) const;
+  static void keep_way(std::vector<Route>& routes, const Lane& lane);
   TcpLink& add_link(const ProcessId& peer, std::uint32_t lane, std::string peer_name);
 
   // connections.cc
   void advance(std::uint64_t serial, Instant now);
   void on_heard(std::uint64_t serial, Setup& setup, Instant now);
   void adopt(std::uint64_t serial, Setup& setup, const LaneKey& key, std::uint64_t generation);
+  std::string interface_of(const IpAddress& ip) const;  // empty: none of those that were there at first
   void drop(std::uint64_t serial, const std::string& cause, bool definitive, Instant now);
   void run_setup_timers(Instant now);
   Greeting make_greeting(Greeting::Kind kind, const LaneKey& key) const;
