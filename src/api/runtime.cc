@@ -15,6 +15,7 @@
 #include "src/base/hmac.h"
 #include "src/base/log_sink.h"
 #include "src/base/random.h"
+#include "transports/failover/failover.h"
 #include "transports/self/self_transport.h"
 #include "transports/shm/shm.h"
 #include "transports/tcp/tcp.h"
@@ -94,7 +95,9 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
   tcp.lanes_max = static_cast<std::uint32_t>(settings.tcp_connections);
   tcp.silence_limit = settings.heartbeat_timeout;
   tcp.log = log;
-  return make_tcp_transport(std::move(tcp));
+  Result<std::unique_ptr<Transport>> made = make_tcp_transport(std::move(tcp));
+  if (!made) return made;
+  return make_failover_transport(*std::move(made), {.process = options.process, .log = log});
 }
 
 }  // namespace

@@ -33,6 +33,8 @@ class World {
   virtual std::unique_ptr<Transport> make(const ProcessId& id) = 0;
 
   virtual bool has_virtual_clock() const { return false; }
+  // Whether the end of one lane to a peer is the end of all.
+  virtual bool lanes_end_together() const { return false; }
   virtual Instant now() { return monotonic_now(); }
   // Nobody has anything to do: lets time pass, by a short sleep or by going to the next event of a virtual clock.
   virtual void rest();

@@ -9,16 +9,17 @@
 
 namespace tutti::conformance {
 
-class SimWorld final : public World {
+class SimWorld : public World {
  public:
-  using Wrap = std::function<std::unique_ptr<Transport>(std::unique_ptr<Transport>, std::uint64_t number)>;
+  using Wrap =
+      std::function<std::unique_ptr<Transport>(std::unique_ptr<Transport>, const ProcessId&, std::uint64_t number)>;
 
   explicit SimWorld(const SimOptions& options, Wrap wrap = nullptr)
       : network_(test_seed(), options), wrap_(std::move(wrap)) {}
 
   std::unique_ptr<Transport> make(const ProcessId& id) override {
     std::unique_ptr<Transport> transport = network_.attach(id);
-    return wrap_ ? wrap_(std::move(transport), made_++) : std::move(transport);
+    return wrap_ ? wrap_(std::move(transport), id, made_++) : std::move(transport);
   }
   bool has_virtual_clock() const override { return true; }
   Instant now() override { return network_.now(); }

@@ -11,11 +11,12 @@ namespace {
 std::unique_ptr<World> faulty(const FaultOptions& faults) {
   SimOptions options;
   options.segment_bytes = 64 * 1024;
-  return std::make_unique<SimWorld>(options, [faults](std::unique_ptr<Transport> transport, std::uint64_t number) {
-    FaultOptions own = faults;
-    own.seed = test_seed() + number;
-    return std::make_unique<FaultTransport>(std::move(transport), own);
-  });
+  return std::make_unique<SimWorld>(
+      options, [faults](std::unique_ptr<Transport> transport, const ProcessId&, std::uint64_t number) {
+        FaultOptions own = faults;
+        own.seed = test_seed() + number;
+        return std::make_unique<FaultTransport>(std::move(transport), own);
+      });
 }
 
 FaultOptions mild() {

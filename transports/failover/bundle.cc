@@ -1,0 +1,238 @@
+// How the paths of a bundle come, go and come again. See bundle.h.
+#include "transports/failover/bundle.h"
+
+#include <algorithm>
+
+#include "src/base/format.h"
+#include "transports/failover/transport.h"
+
+namespace tutti::failover {
+
+namespace {
+constexpr Nanoseconds kGreetingLimit = std::chrono::seconds(10);
+constexpr Nanoseconds kRedialLimit = std::chrono::seconds(2);
+}  // namespace
+
+Bundle::Bundle(FailoverTransport& transport, const ProcessId& peer, std::uint64_t id)
+    : transport_(transport), peer_(peer), id_(id) {}
+
+Bundle::Slot& Bundle::slot(std::uint32_t lane) {
+  if (slots_.size() <= lane) slots_.resize(lane + 1);
+  return slots_[lane];
+}
+
+bool Bundle::is_empty() const {
+  return std::all_of(slots_.begin(), slots_.end(),
+                     [](const Slot& each) { return each.lane == nullptr && each.path == nullptr; });
+}
+
+void Bundle::note_work() {
+  if (!std::exchange(has_work_, true)) transport_.has_work(*this);
+}
+
+Lane* Bundle::connect(Path& path, Instant deadline) {
+  Slot& its = slot(path.lane);
+  its.lane = transport_.make_lane(*this, path.lane);
+  its.deadline = deadline;
+  transport_.plan_timer(deadline);
+  return its.lane;
+}
+
+void Bundle::add_path(Path& path) {
+  Slot& its = slot(path.lane);
+  if (its.path != nullptr) end_path(*its.path, Status(Code::aborted, "another connection was made for this lane"));
+  its.path = &path;
+  path.bundle = this;
+}
+
+void Bundle::on_connected(Path& path, Instant now) {
+  path.state = Path::State::greeting;
+  path.deadline = now + kGreetingLimit;
+  transport_.plan_timer(path.deadline);
+  path.owes_hello = true;
+  note_work();
+}
+
+Lane& Bundle::open_lane(std::uint32_t lane) {
+  Slot& its = slot(lane);
+  if (its.lane == nullptr) its.lane = transport_.make_lane(*this, lane);
+  if (its.lane->is_connecting()) {
+    its.lane->open(is_resilient_);
+    its.deadline = kNever;
+    Event event;
+    event.kind = EventKind::connected;
+    event.link = its.lane;
+    transport_.emit(event);
+  }
+  return *its.lane;
+}
+
+void Bundle::make_ready(Path& path, Instant now) {
+  path.state = Path::State::ready;
+  path.deadline = kNever;
+  path.ready_since = now;
+  ready_.push_back(&path);
+  Slot& its = slot(path.lane);
+  its.redial = kNever;
+  if (its.lane != nullptr && its.lane->is_open()) {
+    transport_.options().log.write(LogLevel::info, "failover", "{} is back after {}", path.link->describe(),
+                                   format_duration(now - its.lost_at));
+  }
+  open_lane(path.lane);
+  if (ready_.size() > 1) owe_state(path);
+  note_work();
+}
+
+void Bundle::owe_state(Path& path) {
+  path.owes_state = true;
+  path.counts_told = path.ends_told = 0;
+}
+
+// The path is no more of use. What was on its way comes again.
+void Bundle::end_path(Path& path, const Status& why) {
+  std::erase(ready_, &path);
+  for (const Slot& each : slots_) {
+    if (each.lane != nullptr) each.lane->path_ended(path);
+  }
+  slots_[path.lane].path = nullptr;
+  path.state = Path::State::ended;
+  path.bundle = nullptr;
+  path.fetches.clear();
+  path.link->close(why);
+}
+
+void Bundle::on_closed(Path& path, Instant now) { lose_path(path, path.link->status(), now); }
+
+void Bundle::lose_path(Path& path, const Status& why, Instant now) {
+  Slot& its = slots_[path.lane];
+  const Path::State was = path.state;
+  const bool has_lasted = was == Path::State::ready && now - path.ready_since >= transport_.options().pause_max;
+  if (was == Path::State::ready && (ready_.size() == 1 || !is_resilient_)) {
+    std::vector<Path*> others;  // one that has just connected may be the peer's new beginning
+    for (const Slot& each : slots_) {
+      if (each.path != nullptr && each.path->state == Path::State::greeting) others.push_back(each.path);
+    }
+    if (others.empty()) return close(why);
+    begin_anew(others, why);
+    return;
+  }
+  end_path(path, why);
+  if (its.lane != nullptr && its.lane->is_connecting()) {
+    its.lane->end(why);
+    its.lane = nullptr;
+  }
+  if (is_empty()) return close(why);
+  if (was != Path::State::connecting) its.ended_here = path.number;
+  if (was == Path::State::ready) {
+    its.lost_number = path.peer_number;
+    its.lost_why = why;
+    its.lost_at = now;
+  }
+  if (!ready_.empty()) owe_state(*ready_.front());
+  if (its.lane != nullptr) plan_redial(its, has_lasted, now);
+  note_work();
+  mourn(path.lane);
+}
+
+void Bundle::plan_redial(Slot& its, bool has_lasted, Instant now) {
+  if (address_.empty()) return;
+  const FailoverOptions& options = transport_.options();
+  its.pause = has_lasted || its.pause.count() == 0 ? options.pause_min : std::min(2 * its.pause, options.pause_max);
+  its.redial = now + (options.process < peer_ ? 1 : 2) * its.pause;  // so that both rarely dial at once
+  transport_.plan_timer(its.redial);
+}
+
+void Bundle::close(const Status& why) {
+  if (std::exchange(is_closed_, true)) return;
+  for (const Slot& each : slots_) {
+    if (each.path != nullptr) end_path(*each.path, why);
+  }
+  for (Slot& each : slots_) {
+    if (each.lane != nullptr) each.lane->end(why);
+    each.lane = nullptr;
+  }
+  transport_.bury(*this);
+}
+
+void Bundle::refuse(const std::string& why) {
+  const auto with_path = std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return s.path != nullptr; });
+  const Status status(Code::internal,
+                      format("{} is closed: {}. No correct peer does that",
+                             with_path == slots_.end() ? to_string(peer_) : with_path->path->link->describe(), why));
+  transport_.options().log.write(LogLevel::warn, "failover", "{}", status.text());
+  close(status);
+}
+
+Bundle& Bundle::begin_anew(const std::vector<Path*>& paths, const Status& why) {
+  for (Path* const path : paths) {
+    std::erase(ready_, path);
+    for (const Slot& each : slots_) {
+      if (each.lane != nullptr) each.lane->path_ended(*path);
+    }
+    path->fetches.clear();
+    slots_[path->lane].path = nullptr;
+  }
+  close(why);
+  Bundle& next = transport_.make_bundle(peer_);
+  next.address_ = address_;
+  for (Path* const path : paths) {
+    next.add_path(*path);
+    next.on_connected(*path, transport_.now());
+  }
+  return next;
+}
+
+// What the caller may want to know, once it is certain that the peer lives.
+void Bundle::mourn(std::uint32_t lane) {
+  Slot& its = slots_[lane];
+  if (its.lost_number == 0 || its.ended_there < its.lost_number) return;
+  its.lost_number = 0;
+  Lane::Backlog backlog;
+  for (const Slot& each : slots_) {
+    if (each.lane == nullptr) continue;
+    const Lane::Backlog part = each.lane->waiting_for(lane);
+    backlog.frames += part.frames;
+    backlog.bytes += part.bytes;
+  }
+  transport_.options().log.write(
+      LogLevel::warn, "failover",
+      "{}. The process is still there: {} frames with {} that it does not have are sent again, and all that follows "
+      "goes over its {} other lane{} until this one is connected again",
+      its.lost_why.text(), backlog.frames, format_bytes(backlog.bytes), ready_.size(), ready_.size() == 1 ? "" : "s");
+}
+
+Instant Bundle::run_timers(Instant now) {
+  Instant next = kNever;
+  for (std::size_t lane = 0; lane < slots_.size() && !is_closed_; ++lane) {
+    Slot& its = slots_[lane];
+    if (its.lane != nullptr && its.lane->is_connecting() && now >= its.deadline) {
+      if (its.path != nullptr) {
+        lose_path(*its.path,
+                  Status(Code::timeout, format("{} is closed: the peer has not greeted before the deadline",
+                                               its.path->link->describe())),
+                  now);
+      }
+      continue;
+    }
+    if (its.path != nullptr && now >= its.path->deadline) {
+      lose_path(*its.path,
+                Status(Code::timeout, format("{} is closed: the peer has not greeted for {}",
+                                             its.path->link->describe(), format_duration(kGreetingLimit))),
+                now);
+      continue;
+    }
+    if (now >= its.redial) {
+      its.redial = kNever;
+      const bool is_wanted = its.lane != nullptr && its.path == nullptr;
+      if (is_wanted &&
+          transport_.dial(*this, static_cast<std::uint32_t>(lane), deadline_after(now, kRedialLimit)) == nullptr)
+        plan_redial(its, false, now);
+    }
+    next = std::min(next, its.redial);
+    if (its.lane != nullptr && its.lane->is_connecting()) next = std::min(next, its.deadline);
+    if (its.path != nullptr) next = std::min(next, its.path->deadline);
+  }
+  return next;
+}
+
+}  // namespace tutti::failover

@@ -1,0 +1,108 @@
+// Bundle: all paths and lanes between this process and one other, from the first path to the end of the last.
+//
+// A path begins with hellos. Each side says which bundle it is of and, once it has heard, which one the other is of;
+// who reads its own there takes the path for ready. So both mean the same two bundles, whatever is still under way
+// from earlier ones: a side that has lost its bundle begins with a new one, and then the other does, too.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "src/base/clock.h"
+#include "transports/failover/control.h"
+#include "transports/failover/lane.h"
+
+namespace tutti::failover {
+
+class Bundle {
+ public:
+  Bundle(FailoverTransport& transport, const ProcessId& peer, std::uint64_t id);
+
+  // For lanes.
+  Path* path_of(std::uint32_t lane) const { return lane < slots_.size() ? slots_[lane].path : nullptr; }
+  // That the lane's next frame is to take: its own, or each of the others in turn.
+  Path* path_for(std::uint32_t lane);
+  // Sends frame `number` of the lane on that path, or where a lane without its own path finds room.
+  SendState put(Path*& path, std::uint32_t lane, std::uint64_t number, const Header& header, const std::byte* payload,
+                std::size_t bytes, std::uint64_t cookie);
+  bool has_ended_there(std::uint32_t lane, std::uint64_t number) const { return slots_[lane].ended_there >= number; }
+  // What this side owes on the path before anything else; false: there is no room now.
+  bool flush(Path& path);
+  bool is_drained() const;
+  void close(const Status& why);
+  void refuse(const std::string& why);  // the peer does what no correct one does
+  void note_work();
+
+  // For the transport.
+  const ProcessId& peer() const { return peer_; }
+  std::vector<std::byte>& address() { return address_; }
+  Lane* lane(std::uint32_t lane) const { return lane < slots_.size() ? slots_[lane].lane : nullptr; }
+  Lane* connect(Path& path, Instant deadline);  // the caller wants this lane
+  void add_path(Path& path);
+  void on_connected(Path& path, Instant now);
+  void on_delivery(Path& path, Event& event, Instant now);
+  void on_fetched(Path& path, std::uint64_t token);
+  void on_sent(Path& path, std::uint64_t cookie);
+  void on_closed(Path& path, Instant now);
+  // Sends what is due. `is_idle`: nothing comes at the moment. True while there is more.
+  bool work(bool is_idle);
+  // Connects lost paths again and ends what takes too long; the time of the next such thing.
+  Instant run_timers(Instant now);
+  std::uint64_t last_seen() const { return last_seen_; }
+  bool waits_for_payload() const;
+
+ private:
+  friend class FailoverTransport;
+
+  struct Slot {  // one lane
+    Lane* lane = nullptr;
+    Path* path = nullptr;           // not ended
+    Instant deadline = kNever;      // of the caller's connect
+    std::uint64_t ended_here = 0;   // the last path that ended: what we call it
+    std::uint64_t ended_there = 0;  // and what the peer called the last that it knows to have ended
+    std::uint64_t lost_number = 0;  // of a path that was lost and is not mourned yet: what the peer called it
+    Status lost_why;
+    Instant lost_at{};
+    Instant redial = kNever;
+    Nanoseconds pause{0};
+  };
+
+  Slot& slot(std::uint32_t lane);
+  Lane& open_lane(std::uint32_t lane);
+  void make_ready(Path& path, Instant now);
+  void end_path(Path& path, const Status& why);
+  void lose_path(Path& path, const Status& why, Instant now);
+  void plan_redial(Slot& slot, bool has_lasted, Instant now);
+  Bundle& begin_anew(const std::vector<Path*>& paths, const Status& why);
+  void mourn(std::uint32_t lane);
+
+  void on_control(Path& path, const Control& control, Instant now);
+  void on_hello(Path& path, const Control& control, Instant now);
+  void on_counts(Path& path, const Control& control);
+  void on_ended(std::uint32_t lane, std::uint64_t number, Instant now);
+  bool is_empty() const;
+
+  SendState put_on(Path& path, std::uint32_t lane, std::uint64_t number, const Header& header,
+                   const std::byte* payload, std::size_t bytes, std::uint64_t cookie);
+  bool send_control(Path& path, const Control& control);
+  bool send_counts(Path& path, std::uint32_t first);
+  bool confirm();
+  static void owe_state(Path& path);
+  std::uint64_t received(std::uint32_t lane) const;
+
+  FailoverTransport& transport_;
+  const ProcessId peer_;
+  const std::uint64_t id_;
+  std::uint64_t peer_id_ = 0;  // 0: its hello has not come
+  bool is_resilient_ = false;
+  bool is_closed_ = false;
+  bool has_work_ = false;
+  std::vector<std::byte> address_;  // empty: only the peer knows how to connect
+  std::vector<Slot> slots_;         // by lane
+  std::vector<Path*> ready_;
+  std::size_t turn_ = 0;
+  std::uint64_t last_seen_ = 0;  // the transport's poll in which something came
+};
+
+}  // namespace tutti::failover

@@ -1,0 +1,55 @@
+// What the two sides of a bundle of paths tell each other: frames without a payload, marked in the byte of the header
+// that callers leave free (transport.h). In the caller's frames that byte confirms: so many more frames of this
+// path's lane have come.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "src/transport/transport.h"
+
+namespace tutti::failover {
+
+constexpr std::uint32_t kLanesLimit = 64;
+constexpr std::uint64_t kControlMark = 0xff;
+constexpr std::uint64_t kConfirmedMax = 0x7f;  // by one frame
+constexpr std::uint32_t kCountsMax = 5;
+
+enum class ControlKind : std::uint8_t {
+  hello = 1,   // the sender's bundle, the receiver's as far as known (else 0), the path's number, lanes_max
+  label = 2,   // the next frame is number values[0] of `lane`
+  counts = 3,  // of the lanes `lane`, lane + 1, ... (`count` of them) so many frames have come
+  ended = 4,   // nothing more is taken from the path of `lane` that the sender calls number values[0]
+};
+
+struct Control {
+  ControlKind kind = ControlKind::hello;
+  std::uint32_t lane = 0;
+  std::uint32_t count = 0;
+  std::array<std::uint64_t, kCountsMax> values{};
+
+  Header pack() const {
+    Header header;
+    header.words[0] = values[0];
+    header.words[1] =
+        kControlMark << 56 | static_cast<std::uint64_t>(kind) << 48 | std::uint64_t{count & 0xff} << 32 | lane;
+    for (std::size_t i = 1; i < kCountsMax; ++i) header.words[i + 1] = values[i];
+    return header;
+  }
+  static Control unpack(const Header& header) {
+    Control control;
+    control.kind = static_cast<ControlKind>(header.words[1] >> 48 & 0xff);
+    control.count = static_cast<std::uint32_t>(header.words[1] >> 32 & 0xff);
+    control.lane = static_cast<std::uint32_t>(header.words[1]);
+    control.values[0] = header.words[0];
+    for (std::size_t i = 1; i < kCountsMax; ++i) control.values[i] = header.words[i + 1];
+    return control;
+  }
+};
+
+inline std::uint64_t mark_of(const Header& header) { return header.words[1] >> 56; }
+inline void set_mark(Header& header, std::uint64_t mark) {
+  header.words[1] = (header.words[1] & ~(std::uint64_t{0xff} << 56)) | mark << 56;
+}
+
+}  // namespace tutti::failover

@@ -1,0 +1,64 @@
+// Path: a link of the wrapped transport, and what both sides know of the frames on it. Plain data; its bundle acts.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "src/transport/transport.h"
+
+namespace tutti::failover {
+
+class Bundle;
+class Lane;
+
+struct Path {
+  enum class State : std::uint8_t {
+    connecting,
+    greeting,  // connected; no hello has come that names our bundle
+    ready,
+    ended,  // nothing is taken from it any more
+  };
+  struct Fetch {  // a payload that the wrapped transport writes to
+    std::uint64_t token = 0;
+    Lane* lane = nullptr;
+    std::uint64_t sequence = 0;
+  };
+
+  Path(Link* its_link, Bundle* its_bundle, std::uint64_t its_number)
+      : link(its_link),
+        bundle(its_bundle),
+        lane(its_link->lane()),
+        number(its_number),
+        send_lane(lane),
+        receive_lane(lane) {}
+
+  Link* const link;
+  Bundle* bundle;  // null: it has ended
+  const std::uint32_t lane;
+  const std::uint64_t number;     // never used again by this process
+  std::uint64_t peer_number = 0;  // what the peer calls it
+  State state = State::connecting;
+  bool closed = false;         // its closed event has come
+  std::size_t deliveries = 0;  // not released
+  Instant deadline = kNever;   // of the greeting
+  Instant ready_since{};
+
+  std::uint64_t peer_bundle = 0;  // by its latest hello; 0: none has come
+  std::uint64_t told_bundle = 0;  // what our latest hello said that is
+  bool owes_hello = false;
+  bool owes_state = false;        // what has come of each lane, and which paths have ended
+  std::uint32_t counts_told = 0;  // of that: lanes whose count is said
+  std::uint32_t ends_told = 0;    // and whose end is
+
+  // A frame without a label is number `sequence` of `lane`: the next one sent, the next one to come.
+  std::uint32_t send_lane;
+  std::uint64_t send_sequence = 0;
+  std::uint32_t receive_lane;
+  std::uint64_t receive_sequence = 0;
+  std::uint64_t told = 0;   // frames of the path's lane that were confirmed on this path
+  std::uint64_t heard = 0;  // and that the peer has confirmed on it
+
+  std::vector<Fetch> fetches;
+};
+
+}  // namespace tutti::failover

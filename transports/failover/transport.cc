@@ -1,0 +1,197 @@
+#include "transports/failover/transport.h"
+
+#include <algorithm>
+
+#include "src/base/format.h"
+
+namespace tutti::failover {
+
+namespace {
+constexpr std::size_t kEventsPerPoll = 64;
+}  // namespace
+
+FailoverTransport::FailoverTransport(std::unique_ptr<Transport> wrapped, FailoverOptions options)
+    : wrapped_(std::move(wrapped)),
+      options_(std::move(options)),
+      capabilities_(wrapped_->capabilities()),
+      in_(kEventsPerPoll) {}
+
+// First of all nothing reads or writes any more what belongs to lanes.
+FailoverTransport::~FailoverTransport() { wrapped_.reset(); }
+
+Path* FailoverTransport::find(Link* link) {
+  if (latest_ != nullptr && latest_->link == link) return latest_;
+  const auto found = paths_.find(link);
+  if (found == paths_.end()) return nullptr;
+  return latest_ = found->second.get();
+}
+
+Path& FailoverTransport::add_path(Link* link, Bundle& bundle) {
+  auto& path = paths_[link] = std::make_unique<Path>(link, &bundle, next_number_++);
+  bundle.add_path(*path);
+  return *path;
+}
+
+Bundle& FailoverTransport::make_bundle(const ProcessId& peer) {
+  auto& bundle = bundles_[peer];
+  if (!bundle) bundle = std::make_unique<Bundle>(*this, peer, next_number_++);
+  return *bundle;
+}
+
+void FailoverTransport::bury(Bundle& bundle) {
+  std::erase(working_, &bundle);
+  const auto found = bundles_.find(bundle.peer());
+  buried_.push_back(std::move(found->second));
+  bundles_.erase(found);
+}
+
+Lane* FailoverTransport::make_lane(Bundle& bundle, std::uint32_t lane) {
+  auto made = std::make_unique<Lane>(*this, bundle, bundle.peer(), lane);
+  Lane* const raw = made.get();
+  lanes_[raw] = std::move(made);
+  return raw;
+}
+
+Result<Link*> FailoverTransport::connect(const ProcessId& peer, std::span<const std::byte> address,
+                                         std::uint32_t lane, Instant deadline) {
+  if (lane >= kLanesLimit)
+    return Status(Code::invalid, format("lane {} does not exist; lanes are 0 to {}", lane, kLanesLimit - 1));
+  Bundle& bundle = make_bundle(peer);
+  if (Lane* const known = bundle.lane(lane)) return static_cast<Link*>(known);
+  bundle.address().assign(address.begin(), address.end());
+  Path* path = bundle.path_of(lane);
+  if (path == nullptr) {
+    const Result<Link*> link = wrapped_->connect(peer, address, lane, deadline);
+    if (!link) {
+      if (bundle.is_empty()) bury(bundle);
+      return link;
+    }
+    path = &add_path(*link, bundle);
+  }
+  return static_cast<Link*>(bundle.connect(*path, deadline));
+}
+
+Path* FailoverTransport::dial(Bundle& bundle, std::uint32_t lane, Instant deadline) {
+  const Result<Link*> link = wrapped_->connect(bundle.peer(), bundle.address(), lane, deadline);
+  return link && !paths_.contains(*link) ? &add_path(*link, bundle) : nullptr;
+}
+
+void FailoverTransport::forget(Link* link) { lanes_.erase(link); }
+
+void FailoverTransport::emit(const Event& event) {
+  if (out_count_ < out_.size() && waiting_.empty()) {
+    out_[out_count_++] = event;
+  } else {
+    waiting_.push_back(event);
+  }
+}
+
+void FailoverTransport::release(Path& path, std::uint64_t token) {
+  path.link->release(token);
+  if (--path.deliveries == 0 && path.closed) ended_.push_back(&path);
+}
+
+void FailoverTransport::handle(Event& event) {
+  Path* path = find(event.link);
+  if (path == nullptr) {
+    if (event.kind != EventKind::connected) return;
+    Bundle* bundle = &make_bundle(event.link->peer());
+    Path* const old = bundle->path_of(event.link->lane());
+    if (old != nullptr && old->state == Path::State::ready) {
+      bundle->lose_path(
+          *old,
+          Status(Code::peer_lost, format("{} is closed: the peer has made a new connection", old->link->describe())),
+          now_);
+      bundle = &make_bundle(event.link->peer());
+    }
+    path = &add_path(event.link, *bundle);
+  }
+  switch (event.kind) {
+    case EventKind::connected:
+      if (path->bundle != nullptr) path->bundle->on_connected(*path, now_);
+      return;
+    case EventKind::delivery:
+      ++path->deliveries;
+      return path->bundle != nullptr ? path->bundle->on_delivery(*path, event, now_) : release(*path, event.token);
+    case EventKind::fetched:
+      if (path->bundle != nullptr) path->bundle->on_fetched(*path, event.token);
+      return;
+    case EventKind::sent:
+      if (path->bundle != nullptr) path->bundle->on_sent(*path, event.token);
+      return;
+    case EventKind::closed:
+      if (path->bundle != nullptr) path->bundle->on_closed(*path, now_);
+      path->closed = true;
+      if (path->deliveries == 0) ended_.push_back(path);
+      return;
+  }
+}
+
+std::size_t FailoverTransport::poll(std::span<Event> out, Instant now) {
+  tidy();
+  now_ = now;
+  out_count_ = 0;
+  bool may_poll = waiting_.empty() && in_next_ == in_count_;
+  while (!waiting_.empty() && out_count_ < out.size()) {
+    out[out_count_++] = waiting_.front();
+    waiting_.pop_front();
+  }
+  out_ = out;
+  bool has_polled = false;
+  while (out_count_ < out.size()) {
+    if (in_next_ == in_count_) {
+      if (!std::exchange(may_poll, false)) break;
+      has_polled = true;
+      ++polls_;
+      in_next_ = 0;
+      in_count_ = wrapped_->poll(in_, now);
+      if (in_count_ == 0) break;
+    }
+    handle(in_[in_next_++]);
+  }
+  if (now >= next_timer_) {
+    next_timer_ = kNever;
+    std::vector<Bundle*> all;
+    for (const auto& [peer, bundle] : bundles_) all.push_back(bundle.get());
+    for (Bundle* const bundle : all) plan_timer(bundle->run_timers(now));
+  }
+  if (has_polled && !working_.empty()) work();
+  out_ = {};
+  return out_count_;
+}
+
+void FailoverTransport::work() {
+  const std::vector<Bundle*> batch = std::exchange(working_, {});
+  for (Bundle* const bundle : batch) {
+    bundle->has_work_ = false;
+    const bool is_idle = bundle->last_seen() != polls_ && !bundle->waits_for_payload();
+    if (!bundle->is_closed_ && bundle->work(is_idle)) bundle->note_work();
+  }
+}
+
+bool FailoverTransport::prepare_wait() {
+  if (!waiting_.empty() || in_next_ < in_count_) return false;
+  for (Bundle* const bundle : std::vector<Bundle*>(working_)) bundle->work(true);
+  return waiting_.empty() && wrapped_->prepare_wait();
+}
+
+void FailoverTransport::tidy() {
+  buried_.clear();
+  for (Path* const path : ended_) {
+    if (latest_ == path) latest_ = nullptr;
+    Link* const link = path->link;
+    paths_.erase(link);
+    wrapped_->forget(link);
+  }
+  ended_.clear();
+}
+
+}  // namespace tutti::failover
+
+namespace tutti {
+
+std::unique_ptr<Transport> make_failover_transport(std::unique_ptr<Transport> wrapped, FailoverOptions options) {
+  return std::make_unique<failover::FailoverTransport>(std::move(wrapped), std::move(options));
+}
+
+}  // namespace tutti
