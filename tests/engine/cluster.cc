@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "transports/failover/failover.h"
 #include "transports/self/self_transport.h"
 
 namespace tutti {
@@ -85,6 +86,11 @@ void Cluster::add_process(int number) {
     FaultOptions fault = *options_.fault;
     fault.seed = random_.next();
     transports.back() = std::make_unique<FaultTransport>(std::move(transports.back()), fault);
+  }
+  if (options_.failover) {
+    FailoverOptions failover;
+    failover.process = process.id;
+    transports.back() = make_failover_transport(std::move(transports.back()), failover);
   }
   process.engine = std::make_unique<Engine>(std::move(engine), std::move(transports), *process.recorder);
   processes_.push_back(std::move(process));

@@ -27,6 +27,7 @@ struct ClusterOptions {
   Nanoseconds timeout = std::chrono::seconds(20);
   StragglerPolicy stragglers;
   SimOptions network;
+  bool failover = false;              // lanes outlive their connections: see transports/failover/
   std::optional<FaultOptions> fault;  // wrapped around every process's way to the network
 };
 

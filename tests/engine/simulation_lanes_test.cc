@@ -1,6 +1,8 @@
 // Large operations over several lanes of every link at once.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "src/base/format.h"
 #include "tests/engine/script.h"
 
@@ -91,6 +93,92 @@ TEST(EngineLanes, TheWordOfASurvivorThatLeavesComesBeforeItsEnd) {
       EXPECT_EQ(operation.result().code(), Code::peer_lost);
       EXPECT_EQ(operation.result().culprit(), 2) << "rank " << rank << ": " << operation.result().text();
     }
+  }
+}
+
+// Connections of all lanes but one end at any moment, some of them noticed much later by one side, and are made
+// again: nobody sees anything of it but the right sums.
+TEST(EngineLanes, OperationsCompleteWithTheRightSumsWhateverLanesAreCutAsLongAsOneLives) {
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE(seed);
+    ClusterOptions options;
+    options.ranks = 2 + static_cast<int>(seed % 3);
+    options.elastic = seed % 2 == 0;
+    options.segment_bytes = 64 << 10;
+    options.network.lanes_max = 2 + static_cast<std::uint32_t>(seed % 3);
+    options.failover = true;
+    Cluster cluster(seed, options);
+    const auto ranks = static_cast<std::size_t>(options.ranks);
+    for (const std::size_t bytes :
+         {std::size_t{5} << 20, std::size_t{400}, std::size_t{9} << 20, std::size_t{70'000}}) {
+      const std::size_t count = bytes / sizeof(std::int32_t) + seed;
+      std::vector<std::vector<std::int32_t>> inputs(ranks, std::vector<std::int32_t>(count));
+      std::vector<std::vector<std::int32_t>> outputs(ranks, std::vector<std::int32_t>(count));
+      std::vector<std::int32_t> expected(count, 0);
+      std::vector<Operation*> operations;
+      for (std::size_t rank = 0; rank < ranks; ++rank) {
+        for (std::size_t i = 0; i < count; ++i) {
+          inputs[rank][i] = static_cast<std::int32_t>(cluster.random().below(1 << 20));
+          expected[i] += inputs[rank][i];
+        }
+        operations.push_back(
+            cluster.start(static_cast<int>(rank), all_reduce_of(inputs[rank], outputs[rank], "ring")));
+      }
+      const auto safe = static_cast<std::uint32_t>(cluster.random().below(options.network.lanes_max));
+      const bool is_first = cluster.network().now() == Instant{};
+      ASSERT_TRUE(cluster.run([&] {
+        const auto lane = static_cast<std::uint32_t>(cluster.random().below(options.network.lanes_max));
+        const int a = static_cast<int>(cluster.random().below(ranks));
+        const int b = (a + 1) % options.ranks;  // a ring: others are joined by lane 0 at most
+        if (lane != safe && !is_first && cluster.random().chance(0.02)) {
+          cluster.network().cut_lane(cluster.node(a).id, cluster.node(b).id, lane, std::chrono::milliseconds(2));
+        }
+        return std::all_of(operations.begin(), operations.end(), [](const Operation* o) { return o->is_complete(); });
+      })) << "an operation of "
+          << bytes << " bytes hangs";
+      for (std::size_t rank = 0; rank < ranks; ++rank) {
+        ASSERT_TRUE(operations[rank]->result().is_ok())
+            << operations[rank]->result().text() << "; logged: " << (cluster.log().empty() ? "" : cluster.log()[0]);
+        ASSERT_TRUE(outputs[rank] == expected) << "rank " << rank << ", " << bytes << " bytes";
+        cluster.node(static_cast<int>(rank)).engine->release(operations[rank]);
+      }
+      cluster.run_for(std::chrono::seconds(8));  // all lanes are connected again
+    }
+    EXPECT_TRUE(cluster.log().empty()) << cluster.log()[0];
+  }
+}
+
+// The whole process is gone when all its lanes are: who is lost is named as without fail-over, and as soon.
+TEST(EngineLanes, ACrashIsNoticedAsSoonAsWithoutFailOver) {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    SCOPED_TRACE(seed);
+    Nanoseconds took[2] = {};
+    for (const bool failover : {false, true}) {
+      ClusterOptions options;
+      options.ranks = 3;
+      options.segment_bytes = 64 << 10;
+      options.network.lanes_max = 3;
+      options.network.crash_notice_min = options.network.crash_notice_max = std::chrono::milliseconds(1);
+      options.network.bytes_per_second_min = options.network.bytes_per_second_max = 1e9;
+      options.failover = failover;
+      Cluster cluster(seed, options);
+      std::vector<std::vector<std::int32_t>> data(3, std::vector<std::int32_t>((6 << 20) / sizeof(std::int32_t)));
+      std::vector<Operation*> operations;
+      for (int rank = 0; rank < 3; ++rank) {
+        auto& mine = data[static_cast<std::size_t>(rank)];
+        operations.push_back(cluster.start(rank, all_reduce_of(mine, mine, "ring")));
+      }
+      cluster.run_for(std::chrono::microseconds(600));
+      const Instant crashed = cluster.network().now();
+      cluster.crash(1);
+      ASSERT_TRUE(cluster.run([&] { return operations[0]->is_complete() && operations[2]->is_complete(); }));
+      took[failover ? 1 : 0] = cluster.network().now() - crashed;
+      for (const int rank : {0, 2}) {
+        EXPECT_EQ(operations[static_cast<std::size_t>(rank)]->result().code(), Code::peer_lost);
+        EXPECT_EQ(operations[static_cast<std::size_t>(rank)]->result().culprit(), 1);
+      }
+    }
+    EXPECT_LE(took[1], took[0] + std::chrono::milliseconds(1));
   }
 }
 
