@@ -17,6 +17,8 @@
 //    (host, pid, address) and the system's own words. The Link object stays valid until the caller destroys it by
 //    Transport::forget(link), or the transport goes.
 //  - A stranger (wrong secret, garbage, wrong version, wrong process id) is refused and logged; no event results.
+//  - Each lane to a process is a link of its own, or, where a transport says so (transports/failover), the end of one
+//    is the end of all.
 //  - If both processes connect to each other on one lane at the same time, exactly one link results on each side.
 #pragma once
 
@@ -35,6 +37,8 @@
 
 namespace tutti {
 
+// The top byte of words[1] is not the caller's, who leaves it 0 and finds it 0: a transport around another one may
+// use it on the way.
 struct Header {
   std::array<std::uint64_t, 6> words{};
   bool operator==(const Header&) const = default;
