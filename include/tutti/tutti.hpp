@@ -224,6 +224,51 @@ class Comm {
   void finalize(std::chrono::nanoseconds timeout = std::chrono::nanoseconds(0)) const {
     check(tutti_comm_finalize(c(), static_cast<std::int64_t>(timeout.count())));
   }
+  // Elastic communicators; see tutti.h.
+  static Comm join(const char* store = nullptr, const char* name = nullptr, const char* settings = nullptr) {
+    const tutti_comm_options options = make_options(name, settings);
+    tutti_comm* made = nullptr;
+    check(tutti_comm_join(&made, store, &options));
+    return Comm(made);
+  }
+  void refresh(const tutti_refresh_options& options = TUTTI_REFRESH_OPTIONS_INIT) const {
+    check(tutti_comm_refresh(c(), &options));
+  }
+  void shrink(const tutti_refresh_options& options = TUTTI_REFRESH_OPTIONS_INIT) const {
+    check(tutti_comm_shrink(c(), &options));
+  }
+  void grow(const tutti_refresh_options& options = TUTTI_REFRESH_OPTIONS_INIT) const {
+    check(tutti_comm_grow(c(), &options));
+  }
+  // This object is empty afterwards, unless it throws.
+  void leave(std::chrono::nanoseconds timeout = std::chrono::nanoseconds(0)) {
+    check(tutti_comm_leave(c(), static_cast<std::int64_t>(timeout.count())));
+    static_cast<void>(comm_.release());
+  }
+  void revoke(const char* reason) const { check(tutti_comm_revoke(c(), reason)); }
+  int waiting() const {
+    int count = 0;
+    check(tutti_comm_waiting(c(), &count));
+    return count;
+  }
+  std::uint64_t epoch() const {
+    std::uint64_t epoch = 0;
+    check(tutti_comm_epoch(c(), &epoch));
+    return epoch;
+  }
+  int slot(int rank) const {
+    int slot = 0;
+    check(tutti_comm_slot(c(), rank, &slot));
+    return slot;
+  }
+  // The rank in each slot; -1: nobody.
+  std::vector<int> slots() const {
+    int count = 0;
+    check(tutti_comm_slots(c(), nullptr, 0, &count));
+    std::vector<int> ranks(static_cast<std::size_t>(count));
+    check(tutti_comm_slots(c(), ranks.data(), count, &count));
+    return ranks;
+  }
   void abort(const char* reason) const { check(tutti_comm_abort(c(), reason)); }
   void destroy() { check(tutti_comm_destroy(comm_.release())); }
   // Throws what has gone wrong, if something has.
@@ -360,6 +405,10 @@ class Comm {
     return start([&](tutti_request** r) { return run_scatter_v(input, counts, output, root, call, r); });
   }
 
+  void agree(const Call& call = {}) const { check(run_agree(call, nullptr)); }
+  Request start_agree(const Call& call = {}) const {
+    return start([&](tutti_request** r) { return run_agree(call, r); });
+  }
   void barrier(const Call& call = {}) const { check(run_barrier(call, nullptr)); }
   Request start_barrier(const Call& call = {}) const {
     return start([&](tutti_request** r) { return run_barrier(call, r); });
@@ -515,6 +564,10 @@ class Comm {
     const tutti_call c_call = call.c();
     return tutti_scatter_v(in.data(), counts.data(), nullptr, out.data(), out.size(), in.type(), root, c(), &c_call,
                            r);
+  }
+  tutti_status run_agree(const Call& call, tutti_request** r) const {
+    const tutti_call c_call = call.c();
+    return tutti_comm_agree(c(), &c_call, r);
   }
   tutti_status run_barrier(const Call& call, tutti_request** r) const {
     const tutti_call c_call = call.c();

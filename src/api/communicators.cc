@@ -142,7 +142,7 @@ void cancel_invitation(tutti_comm& comm, const Invitation& invitation) {
 }
 
 Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int rank,
-               const std::vector<Invitation>& members, std::size_t joiners) {
+               const std::vector<Invitation>& members, const std::vector<bool>& joins) {
   const Settings& settings = comm.settings;
   CommunicatorSpec spec;
   spec.id = id;
@@ -153,12 +153,14 @@ Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int 
   spec.board_bytes = settings.shm_board_bytes;
   spec.segment_bytes = static_cast<std::uint32_t>(settings.segment_bytes);
   spec.algorithm = settings.algorithm;
-  spec.elastic = settings.elastic;
-  spec.joiners = joiners;
+  spec.elastic = settings.elastic != Elastic::off;
+  spec.by_step = settings.elastic == Elastic::step;
+  spec.minimum = static_cast<std::uint32_t>(settings.elastic_minimum);
   spec.stragglers.timeout = settings.straggler_timeout;
+  for (std::size_t r = 0; r < members.size(); ++r)
+    spec.members.push_back({members[r].address, members[r].board_offset, r < joins.size() && joins[r]});
   spec.stragglers.excludes = settings.straggler_policy == StragglerAction::exclude;
   spec.stragglers.limit = settings.straggler_limit;
-  for (const Invitation& member : members) spec.members.push_back({member.address, member.board_offset});
   const Result<Communicator*> created =
       comm.runtime->with_engine([&](Engine& engine, Instant now) { return engine.create(spec, now); });
   if (!created) return created.status();
@@ -171,6 +173,12 @@ namespace {
 
 Status build(const Meeting& meeting, const Settings& settings, tutti_comm& comm) {
   comm.settings = settings;
+  if (settings.elastic != Elastic::off && meeting.size < settings.elastic_minimum) {
+    return invalid(
+        format("TUTTI_ELASTIC_MINIMUM is {}, and the communicator is to have {} members; start more, or "
+               "allow fewer",
+               settings.elastic_minimum, meeting.size));
+  }
   const Result<Invitation> mine = invite(comm);
   if (!mine) return mine.status();
   const Result<std::vector<Invitation>> invitations = exchange(meeting, *mine);
@@ -349,6 +357,16 @@ Status check_communicator(const tutti_comm* comm) {
   return {};
 }
 
+void put_away(tutti_comm* comm) {
+  constexpr Nanoseconds kFlush = std::chrono::seconds(1);
+  comm->runtime->wait_drained(comm->runtime->now() + kFlush);
+  if (!comm->private_store.empty()) {
+    std::error_code ignored;
+    std::filesystem::remove_all(comm->private_store, ignored);
+  }
+  delete comm;
+}
+
 }  // namespace tutti
 
 using tutti::format;
@@ -514,14 +532,7 @@ tutti_status tutti_comm_destroy(tutti_comm* comm) {
     return report(invalid("tutti_comm_destroy between tutti_group_begin and tutti_group_end; end the group first"));
   comm->runtime->with_engine(
       [&](tutti::Engine& engine, tutti::Instant now) { engine.destroy(comm->communicator, now); });
-  // What others still need from this rank is on its way; the process may end right after this call.
-  constexpr tutti::Nanoseconds kFlush = std::chrono::seconds(1);
-  comm->runtime->wait_drained(comm->runtime->now() + kFlush);
-  if (!comm->private_store.empty()) {
-    std::error_code ignored;
-    std::filesystem::remove_all(comm->private_store, ignored);
-  }
-  delete comm;
+  tutti::put_away(comm);
   return TUTTI_OK;
 }
 

@@ -33,10 +33,10 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b);
 Result<Invitation> invite(tutti_comm& comm);
 void cancel_invitation(tutti_comm& comm, const Invitation& invitation);
 
-// Makes the communicator of these members, of which this process is number `rank`. The last `joiners` of them are
-// new: one that cannot be reached is lost.
+// Makes the communicator of these members, of which this process is number `rank`. Who joins (by rank;
+// empty: nobody) is new, and lost if it cannot be reached.
 Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int rank,
-               const std::vector<Invitation>& members, std::size_t joiners = 0);
+               const std::vector<Invitation>& members, const std::vector<bool>& joins = {});
 
 // Gets this process in among the members who meet in comm.group of comm.store, as one of them: TIMEOUT if they do not
 // let it in.

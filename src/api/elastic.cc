@@ -5,9 +5,11 @@
 // In the store, under the communicator's group: GROUP/waiting/PROCESS is the invitation of a process that wants to
 // join; GROUP/admitted/PROCESS is the boarding pass that it is given in the end.
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "src/api/creation.h"
+#include "src/api/member_view.h"
 #include "src/api/state.h"
 #include "src/base/format.h"
 #include "src/base/secret.h"
@@ -18,35 +20,7 @@ namespace tutti {
 
 namespace {
 
-using Blobs = std::vector<std::string>;
-
-std::string encode_blobs(const Blobs& blobs) {
-  std::vector<std::optional<std::string>> all(blobs.begin(), blobs.end());
-  std::string bytes(4, '\0');
-  const auto count = static_cast<std::uint32_t>(all.size());
-  std::memcpy(bytes.data(), &count, 4);
-  return bytes + encode_roll(all);
-}
-
-Result<Blobs> decode_blobs(std::string_view bytes) {
-  constexpr std::uint32_t kBlobsMax = 1u << 16;
-  std::uint32_t count = 0;
-  if (bytes.size() >= 4) std::memcpy(&count, bytes.data(), 4);
-  if (bytes.size() < 4 || count > kBlobsMax)
-    return Status(Code::internal, format("{} bytes that should be a list of members are none", bytes.size()));
-  auto all = decode_roll(bytes.substr(4), count);
-  if (!all) return all.status();
-  Blobs blobs;
-  for (auto& blob : *all) blobs.push_back(blob.value_or(""));
-  return blobs;
-}
-
-std::string text_of(const Invitation& invitation) {
-  const std::vector<std::byte> bytes = invitation.encode();
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-Result<Invitation> invitation_of(std::string_view text) { return Invitation::decode(std::as_bytes(std::span(text))); }
+constexpr std::size_t kNoLimit = ~std::size_t{0};
 
 std::string waiting_prefix(const std::string& group) { return group + "/waiting/"; }
 std::string waiting_key(const std::string& group, const Invitation& who) {
@@ -56,51 +30,31 @@ std::string admitted_key(const std::string& group, const Invitation& who) {
   return format("{}/admitted/{}", group, to_string(who.address.process));
 }
 
-// Who goes on: the same at every member.
-struct View {
-  std::uint64_t id = 0;
-  std::uint64_t epoch = 0;
-  std::size_t stayed = 0;  // of the members, the first; the others join
+int slot_of(const tutti_comm& comm, Rank rank) {
+  return comm.slots.empty() ? rank : comm.slots[static_cast<std::size_t>(rank)];
+}
+
+Status enter(tutti_comm& comm, const MemberView& view, const std::string& name, int rank) {
   std::vector<Invitation> members;
-
-  std::size_t joiners() const { return members.size() - std::min(stayed, members.size()); }
-
-  std::string encode() const {
-    Blobs blobs = {format("{} {} {}", id, epoch, stayed)};
-    for (const Invitation& member : members) blobs.push_back(text_of(member));
-    return encode_blobs(blobs);
+  std::vector<bool> joins;
+  std::vector<int> slots;
+  for (const MemberView::Seat& seat : view.seats) {
+    members.push_back(seat.member);
+    joins.push_back(seat.joins);
+    slots.push_back(seat.slot);
   }
-
-  static Result<View> decode(std::string_view bytes) {
-    const Result<Blobs> blobs = decode_blobs(bytes);
-    if (!blobs) return blobs.status();
-    View view;
-    unsigned long long id = 0;
-    unsigned long long epoch = 0;
-    if (blobs->empty() || std::sscanf((*blobs)[0].c_str(), "%llu %llu %zu", &id, &epoch, &view.stayed) != 3)
-      return Status(Code::internal, "a boarding pass has no communicator's number");
-    view.id = id;
-    view.epoch = epoch;
-    for (std::size_t i = 1; i < blobs->size(); ++i) {
-      Result<Invitation> member = invitation_of((*blobs)[i]);
-      if (!member) return member.status();
-      view.members.push_back(*std::move(member));
-    }
-    return view;
-  }
-
-  int rank_of(const ProcessId& process, std::uint64_t nonce) const {
-    for (std::size_t i = 0; i < members.size(); ++i) {
-      if (members[i].address.process == process && members[i].nonce == nonce) return static_cast<int>(i);
-    }
-    return -1;
-  }
-};
+  TUTTI_RETURN_IF_ERROR(install(comm, view.id, name, rank, members, joins));
+  comm.slots = std::move(slots);
+  comm.epoch = view.epoch;
+  return {};
+}
 
 // Everything that a refresh needs, step by step. Each step may be entered again.
 class Refresh {
  public:
-  Refresh(tutti_comm& comm, bool admits, Instant deadline) : comm_(comm), admits_(admits), deadline_(deadline) {}
+  // Lets in those who wait while there are fewer than `members_max` members.
+  Refresh(tutti_comm& comm, std::size_t members_max, Instant deadline)
+      : comm_(comm), members_max_(members_max), deadline_(deadline) {}
 
   // All members are to have its content, too.
   void with_state(tutti_state* state, const tutti_state_options* options) {
@@ -123,8 +77,9 @@ class Refresh {
     }
   }
 
-  // The first operation of a new view: all its members are there, or it is changed again. Those who stay have just
-  // called; who joins has asked, and may have stopped or be cut off since then: it is not waited for as long.
+  // The first operations of a new view: all its members are there, and know it of each other, or it is changed again.
+  // Those who stay have just called; who joins has asked, and may have stopped or be cut off since then: it is not
+  // waited for as long.
   Status meet() {
     const Instant now = comm_.runtime->now();
     const Instant until =
@@ -133,6 +88,8 @@ class Refresh {
     request.kind = CallKind::barrier;
     request.count = 1;
     request.timeout = std::max(std::min(until, deadline_) - now, Nanoseconds(std::chrono::milliseconds(1)));
+    TUTTI_RETURN_IF_ERROR(run_operation(comm_, request));
+    request.kind = CallKind::agree;
     return run_operation(comm_, request);
   }
 
@@ -174,12 +131,15 @@ class Refresh {
   // The first of the survivors speaks for those who want to join; a store that does not answer costs them time, not
   // us.
   Blobs those_waiting() {
-    const bool speaks = communicator().council()->survivors.front() == communicator().rank();
-    if (!admits_ || !speaks || comm_.store == nullptr) return {};
+    const std::vector<Rank>& survivors = communicator().council()->survivors;
+    if (survivors.front() != communicator().rank() || survivors.size() >= members_max_ || comm_.store == nullptr)
+      return {};
     const Instant until = std::min(deadline_, comm_.runtime->now() + Nanoseconds(std::chrono::seconds(2)));
     const Store::Gathered waiting = comm_.store->gather(waiting_prefix(comm_.group), 0, until);
     Blobs blobs;
-    for (const auto& [key, invitation] : waiting.entries) blobs.push_back(invitation);
+    for (const auto& [key, invitation] : waiting.entries) {
+      if (survivors.size() + blobs.size() < members_max_) blobs.push_back(invitation);
+    }
     return blobs;
   }
 
@@ -208,38 +168,51 @@ class Refresh {
         first};
   }
 
-  // The same at every member: those who stay in their order, then those whom the first of them brings.
-  Result<View> next_view() {
+  // The same at every member: those who stay in their order, then those whom the first of them brings; or all by
+  // slot.
+  Result<MemberView> next_view() {
     const Council& council = *communicator().council();
     const auto roll = decode_roll(*council.next, council.survivors.size());
     if (!roll) return roll.status();
-    View view;
+    MemberView view;
     Blobs joining;
-    for (const auto& contribution : *roll) {
-      if (!contribution) continue;
-      Result<Blobs> blobs = decode_blobs(*contribution);
+    for (std::size_t place = 0; place < roll->size(); ++place) {
+      if (!(*roll)[place]) continue;
+      Result<Blobs> blobs = decode_blobs(*(*roll)[place]);
       if (!blobs) return blobs.status();
       if (blobs->empty()) return Status(Code::internal, "a member has contributed no invitation of its own");
       Result<Invitation> member = invitation_of((*blobs)[0]);
       if (!member) return member.status();
       if (joining.empty()) joining.assign(blobs->begin() + 1, blobs->end());
-      view.members.push_back(*std::move(member));
+      view.seats.push_back({*std::move(member), slot_of(comm_, council.survivors[place]), false});
     }
-    view.stayed = view.members.size();
     for (const std::string& text : joining) {
       Result<Invitation> member = invitation_of(text);
       if (!member || member->plan_settings != plan_settings_of(comm_.settings))
         continue;  // it is told by its own end
-      if (view.rank_of(member->address.process, member->nonce) < 0) view.members.push_back(*std::move(member));
+      if (view.rank_of(member->address.process, member->nonce) < 0)
+        view.seats.push_back({*std::move(member), view.free_slot(), true});
+    }
+    if (comm_.settings.elastic_slots) {
+      std::sort(view.seats.begin(), view.seats.end(),
+                [](const MemberView::Seat& a, const MemberView::Seat& b) { return a.slot < b.slot; });
     }
     view.epoch = comm_.epoch + 1;
-    view.id = mix(mix(communicator().id(), view.epoch), view.members.front().nonce);
+    view.id = mix(mix(communicator().id(), view.epoch), view.seats.front().member.nonce);
     return view;
   }
 
   Status go_on(const Invitation& mine) {
-    const Result<View> view = next_view();
+    const Result<MemberView> view = next_view();
     if (!view) return view.status();
+    if (view->stayed() < static_cast<std::size_t>(comm_.settings.elastic_minimum)) {
+      cancel_invitation(comm_, mine);
+      return {
+          Code::peer_lost,
+          format("{}: {} of {} members are left, and fewer than TUTTI_ELASTIC_MINIMUM, which is {}, may not go on. "
+                 "Start the job again, or allow fewer",
+                 communicator().name(), view->stayed(), communicator().size(), comm_.settings.elastic_minimum)};
+    }
     const int rank = view->rank_of(mine.address.process, mine.nonce);
     if (rank < 0) {
       cancel_invitation(comm_, mine);
@@ -248,9 +221,8 @@ class Refresh {
                      communicator().name(), communicator().describe(communicator().rank()))};
     }
     Communicator* const before = comm_.communicator;
-    TUTTI_RETURN_IF_ERROR(install(comm_, view->id, before->name(), rank, view->members, view->joiners()));
-    comm_.epoch = view->epoch;
-    joiners_ = view->joiners();
+    TUTTI_RETURN_IF_ERROR(enter(comm_, *view, before->name(), rank));
+    joiners_ = view->seats.size() - view->stayed();
     comm_.runtime->with_engine([&](Engine& engine, Instant now) { engine.destroy(before, now); });
     admit(*view, rank);
     return {};
@@ -258,12 +230,15 @@ class Refresh {
 
   // Each of those who stay says so: one may end before it could. Nobody is let in twice for having asked once: who is
   // dead by now would be for ever.
-  void admit(const View& view, int rank) {
+  void admit(const MemberView& view, int rank) {
     if (comm_.store == nullptr) return;
-    if (rank == 0 && comm_.launch.store.starts_with("tcp://")) serve_store();
+    const auto stays = [](const MemberView::Seat& seat) { return !seat.joins; };
+    const bool is_first = std::none_of(view.seats.begin(), view.seats.begin() + rank, stays);
+    if (is_first && comm_.launch.store.starts_with("tcp://")) serve_store();
     const Instant until = std::min(deadline_, comm_.runtime->now() + Nanoseconds(std::chrono::seconds(2)));
-    for (std::size_t i = view.stayed; i < view.members.size(); ++i) {
-      const Invitation& joiner = view.members[i];
+    for (const MemberView::Seat& seat : view.seats) {
+      if (!seat.joins) continue;
+      const Invitation& joiner = seat.member;
       Status said = comm_.store->set(admitted_key(comm_.group, joiner), view.encode(), until);
       if (said) said = comm_.store->remove(waiting_key(comm_.group, joiner), until).status();
       if (!said)
@@ -272,7 +247,8 @@ class Refresh {
     }
   }
 
-  // The store may have gone with the process that hosted it; whoever is rank 0 now takes over where it can.
+  // The store may have gone with the process that hosted it; whoever is first of those who stay takes over where
+  // it can.
   void serve_store() {
     LaunchEnvironment launch = comm_.launch;
     launch.rank = 0;
@@ -285,7 +261,7 @@ class Refresh {
   }
 
   tutti_comm& comm_;
-  const bool admits_;
+  const std::size_t members_max_;
   const Instant deadline_;
   std::size_t joiners_ = 0;  // in the view that was agreed upon last
   tutti_state* state_ = nullptr;
@@ -297,7 +273,7 @@ Status check_elastic(const char* function, const tutti_comm* comm) {
   if (in_group())
     return invalid(format("{} between tutti_group_begin and tutti_group_end; end the group first", function));
   if (comm->communicator->council() != nullptr) return {};
-  return invalid(format("{}: {} is not elastic; create it with TUTTI_ELASTIC=on, on every rank", function,
+  return invalid(format("{}: {} is not elastic; create it with TUTTI_ELASTIC=on or step, on every rank", function,
                         comm->communicator->name()));
 }
 
@@ -321,21 +297,100 @@ Status board(tutti_comm& comm, const std::string& name, Instant deadline) {
                    "tutti_comm_refresh ({})",
                    name, pass.status().text())};
   }
-  const Result<View> view = View::decode(*pass);
+  const Result<MemberView> view = MemberView::decode(*pass);
   const int rank = view ? view->rank_of(mine->address.process, mine->nonce) : -1;
   if (rank < 0) {
     cancel_invitation(comm, *mine);
     return view ? Status(Code::again, "the view was of another attempt") : view.status();
   }
-  TUTTI_RETURN_IF_ERROR(install(comm, view->id, name, rank, view->members, view->joiners()));
-  comm.epoch = view->epoch;
-  Refresh refresh(comm, true, deadline);
+  TUTTI_RETURN_IF_ERROR(enter(comm, *view, name, rank));
+  Refresh refresh(comm, kNoLimit, deadline);
   Status works = refresh.meet();
   if (!works && comm.communicator->council()->stage != Council::Stage::stopped) works = refresh.run();
   if (works) return {};
   comm.runtime->with_engine([&](Engine& engine, Instant now) { engine.destroy(comm.communicator, now); });
   comm.communicator = nullptr;
   return {Code::again, works.text()};
+}
+
+// Options as the caller has written them down, with what it has not.
+Result<tutti_refresh_options> read_refresh_options(const char* function, const tutti_refresh_options* options) {
+  tutti_refresh_options all = TUTTI_REFRESH_OPTIONS_INIT;
+  if (options == nullptr) return all;
+  if (options->size < offsetof(tutti_refresh_options, state)) {
+    return invalid(format(
+        "tutti_refresh_options.size is {}; set it to sizeof(tutti_refresh_options) (TUTTI_REFRESH_OPTIONS_INIT does)",
+        options->size));
+  }
+  std::memcpy(&all, options, std::min(options->size, sizeof all));
+  if (all.members_max < 0)
+    return invalid(format("tutti_refresh_options.members_max is {}; expected 0 or more", all.members_max));
+  if (all.state != nullptr) TUTTI_RETURN_IF_ERROR(check_synchronization(function, all.state, all.state_options));
+  return all;
+}
+
+std::size_t members_max_of(const tutti_refresh_options& options) {
+  return options.members_max == 0 ? kNoLimit : static_cast<std::size_t>(options.members_max);
+}
+
+// How many processes wait, as far as there is room for them.
+Result<std::int32_t> count_waiting(tutti_comm& comm, std::size_t members_max, Instant deadline) {
+  const auto members = static_cast<std::size_t>(comm.communicator->size());
+  if (comm.store == nullptr || members >= members_max) return 0;
+  const Store::Gathered waiting = comm.store->gather(waiting_prefix(comm.group), 0, deadline);
+  if (!waiting.status) return waiting.status;
+  return static_cast<std::int32_t>(std::min(waiting.entries.size(), members_max - members));
+}
+
+Status change(tutti_comm& comm, const tutti_refresh_options& options, std::size_t members_max, Instant deadline) {
+  Refresh refresh(comm, members_max, deadline);
+  if (options.state != nullptr) refresh.with_state(options.state, options.state_options);
+  return refresh.run();
+}
+
+// In its place among the operations, so that none is ended by it: all are complete everywhere, rank 0 says whether
+// anybody waits, and if so the members change.
+Status grow(tutti_comm& comm, const tutti_refresh_options& options, Instant deadline) {
+  constexpr std::int32_t kSilent = -1000;
+  std::int32_t mine = kSilent;
+  std::int32_t all = 0;
+  Status asked;
+  if (comm.communicator->rank() == 0) {
+    const Result<std::int32_t> waiting = count_waiting(comm, members_max_of(options), deadline);
+    asked = waiting.status();
+    mine = asked ? *waiting : -static_cast<std::int32_t>(asked.code());
+  }
+  OperationRequest request;
+  request.kind = CallKind::all_reduce;
+  request.input = reinterpret_cast<const std::byte*>(&mine);
+  request.output = reinterpret_cast<std::byte*>(&all);
+  request.count = 1;
+  request.type = DataType::int32;
+  request.op = ReduceOp::max;
+  request.timeout = std::max(deadline - comm.runtime->now(), Nanoseconds(std::chrono::milliseconds(1)));
+  TUTTI_RETURN_IF_ERROR(run_operation(comm, request));
+  OperationRequest agree;
+  agree.kind = CallKind::agree;
+  agree.timeout = request.timeout;
+  TUTTI_RETURN_IF_ERROR(run_operation(comm, agree));
+  if (!asked) return asked;
+  if (all < 0)
+    return {static_cast<Code>(-all), format("{}: {} could not ask the store who waits; nothing has changed",
+                                            comm.communicator->name(), comm.communicator->describe(0))};
+  return all == 0 ? Status() : change(comm, options, members_max_of(options), deadline);
+}
+
+Instant refresh_deadline(const tutti_comm& comm, const tutti_refresh_options& options) {
+  return deadline_after(comm.runtime->now(), time_limit(options.timeout_ns, comm.settings.connect_timeout));
+}
+
+tutti_status refresh(const char* function, tutti_comm* comm, const tutti_refresh_options* options, bool admits) {
+  const Status status = check_elastic(function, comm);
+  if (!status) return report(status);
+  const Result<tutti_refresh_options> read = read_refresh_options(function, options);
+  if (!read) return report(read.status());
+  const std::size_t members_max = admits && read->admit != 0 ? members_max_of(*read) : 0;
+  return report(change(*comm, *read, members_max, refresh_deadline(*comm, *read)));
 }
 
 }  // namespace
@@ -373,24 +428,35 @@ tutti_status tutti_comm_revoke(tutti_comm* comm, const char* reason) {
 }
 
 tutti_status tutti_comm_refresh(tutti_comm* comm, const tutti_refresh_options* options) {
-  Status status = tutti::check_elastic("tutti_comm_refresh", comm);
-  constexpr std::size_t kWithoutState = offsetof(tutti_refresh_options, admit) + sizeof(int);
-  if (status.is_ok() && options != nullptr && options->size < kWithoutState) {
-    status = invalid(format(
-        "tutti_refresh_options.size is {}; set it to sizeof(tutti_refresh_options) (TUTTI_REFRESH_OPTIONS_INIT does)",
-        options->size));
-  }
+  return tutti::refresh("tutti_comm_refresh", comm, options, true);
+}
+
+tutti_status tutti_comm_shrink(tutti_comm* comm, const tutti_refresh_options* options) {
+  return tutti::refresh("tutti_comm_shrink", comm, options, false);
+}
+
+tutti_status tutti_comm_grow(tutti_comm* comm, const tutti_refresh_options* options) {
+  const Status status = tutti::check_elastic("tutti_comm_grow", comm);
   if (!status) return report(status);
-  const tutti::Nanoseconds limit =
-      tutti::time_limit(options != nullptr ? options->timeout_ns : 0, comm->settings.connect_timeout);
-  const bool admits = options == nullptr || options->admit != 0;
-  tutti::Refresh refresh(*comm, admits, tutti::deadline_after(comm->runtime->now(), limit));
-  if (options != nullptr && options->size >= sizeof(tutti_refresh_options) && options->state != nullptr) {
-    status = tutti::check_synchronization("tutti_comm_refresh", options->state, options->state_options);
-    if (!status) return report(status);
-    refresh.with_state(options->state, options->state_options);
+  const tutti::Result<tutti_refresh_options> read = tutti::read_refresh_options("tutti_comm_grow", options);
+  if (!read) return report(read.status());
+  return report(tutti::grow(*comm, *read, tutti::refresh_deadline(*comm, *read)));
+}
+
+tutti_status tutti_comm_leave(tutti_comm* comm, std::int64_t timeout_ns) {
+  const Status status = tutti::check_elastic("tutti_comm_leave", comm);
+  if (!status) return report(status);
+  const tutti::Nanoseconds limit = tutti::time_limit(timeout_ns, comm->settings.timeout);
+  const tutti::Instant deadline = tutti::deadline_after(comm->runtime->now(), limit);
+  if (!comm->runtime->wait([&] { return comm->communicator->pending() == 0; }, deadline)) {
+    return report(Status(tutti::Code::timeout,
+                         format("{}: operations of this rank were not complete within {}; it has not left",
+                                comm->communicator->name(), tutti::format_duration(limit))));
   }
-  return report(refresh.run());
+  comm->runtime->with_engine(
+      [&](tutti::Engine& engine, tutti::Instant now) { engine.leave(comm->communicator, now); });
+  tutti::put_away(comm);
+  return TUTTI_OK;
 }
 
 tutti_status tutti_comm_join(tutti_comm** comm, const char* store, const tutti_comm_options* options) {
@@ -398,8 +464,8 @@ tutti_status tutti_comm_join(tutti_comm** comm, const char* store, const tutti_c
   if (!status) return report(status);
   const tutti::Result<tutti::Settings> settings = tutti::read_call_settings(options);
   if (!settings) return report(settings.status());
-  if (!settings->elastic)
-    return report(invalid("tutti_comm_join: only elastic communicators can be joined; set TUTTI_ELASTIC=on"));
+  if (settings->elastic == tutti::Elastic::off)
+    return report(invalid("tutti_comm_join: only elastic communicators can be joined; set TUTTI_ELASTIC=on or step"));
   tutti::LaunchEnvironment launch;
   launch.rank = 1;  // somebody else serves the store
   launch.size = 2;
@@ -444,5 +510,28 @@ tutti_status tutti_comm_waiting(tutti_comm* comm, int* count) {
 tutti_status tutti_comm_epoch(const tutti_comm* comm, std::uint64_t* epoch) {
   if (comm == nullptr || epoch == nullptr) return report(invalid("tutti_comm_epoch: an argument is NULL"));
   *epoch = comm->epoch;
+  return TUTTI_OK;
+}
+
+tutti_status tutti_comm_slot(const tutti_comm* comm, int rank, int* slot) {
+  if (comm == nullptr || slot == nullptr) return report(invalid("tutti_comm_slot: an argument is NULL"));
+  if (rank < 0 || rank >= comm->communicator->size()) {
+    return report(
+        invalid(format("tutti_comm_slot: rank is {}; expected 0 to {}", rank, comm->communicator->size() - 1)));
+  }
+  *slot = tutti::slot_of(*comm, rank);
+  return TUTTI_OK;
+}
+
+tutti_status tutti_comm_slots(const tutti_comm* comm, int ranks[], int capacity, int* count) {
+  if (comm == nullptr || count == nullptr || (ranks == nullptr && capacity > 0))
+    return report(invalid("tutti_comm_slots: an argument is NULL"));
+  *count = 0;
+  if (capacity > 0) std::fill(ranks, ranks + capacity, -1);
+  for (int rank = 0; rank < comm->communicator->size(); ++rank) {
+    const int slot = tutti::slot_of(*comm, rank);
+    *count = std::max(*count, slot + 1);
+    if (slot < capacity) ranks[slot] = rank;
+  }
   return TUTTI_OK;
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "include/tutti/tutti.h"
 #include "src/api/invitation.h"
@@ -26,6 +27,7 @@ struct tutti_comm {
   tutti::LaunchEnvironment launch;            // how this process came to that store
   std::optional<tutti::Invitation> enrolled;  // with what this rank takes part in the refresh under way
   std::uint64_t epoch = 0;                    // how many times the members were changed
+  std::vector<int> slots;                     // by rank; empty: each has the slot of its number
 };
 
 struct tutti_request {
@@ -39,6 +41,9 @@ namespace tutti {
 tutti_status report(const Status& status);
 
 inline Status invalid(std::string text) { return {Code::invalid, std::move(text)}; }
+
+// Lets go of the communicator: what others still need from this rank is on its way, and the process may end.
+void put_away(tutti_comm* comm);
 
 // OK where calls on the communicator make sense: not null, not of a parent process, not finalized.
 Status check_communicator(const tutti_comm* comm);

@@ -46,9 +46,12 @@ std::string plan_settings_of(const Settings& settings) {
   for (const std::string& name : settings.transports) transports += (transports.empty() ? "" : ",") + name;
   return format(
       "TUTTI_SEGMENT_BYTES={} TUTTI_EAGER_BYTES={} TUTTI_SHM_BOARD_BYTES={} TUTTI_ALGORITHM={} TUTTI_TRANSPORTS={} "
-      "TUTTI_ELASTIC={}",
+      "TUTTI_ELASTIC={} TUTTI_ELASTIC_MINIMUM={} TUTTI_ELASTIC_SLOTS={}",
       settings.segment_bytes, settings.eager_bytes, settings.shm_board_bytes, settings.algorithm, transports,
-      settings.elastic ? "on" : "off");
+      settings.elastic == Elastic::off  ? "off"
+      : settings.elastic == Elastic::on ? "on"
+                                        : "step",
+      settings.elastic_minimum, settings.elastic_slots ? "on" : "off");
 }
 
 }  // namespace tutti

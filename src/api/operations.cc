@@ -93,6 +93,12 @@ class CallBuilder {
 
   void count(std::size_t count) { request_.count = count; }
 
+  void elastic() {
+    if (!good() || comm_->communicator->council() != nullptr) return;
+    fail(format("{} is not elastic; create it with TUTTI_ELASTIC=on or step, on every rank",
+                comm_->communicator->name()));
+  }
+
   void rank_argument(const char* what, int value) {
     if (!good()) return;
     if (value < 0 || value >= ranks_) return fail(format("{} is {}; expected 0 to {}", what, value, ranks_ - 1));
@@ -464,6 +470,12 @@ tutti_status tutti_scatter_v(const void* input, const size_t counts[], const siz
 tutti_status tutti_barrier(tutti_comm* comm, const tutti_call* call, tutti_request** request) {
   CallBuilder b(CallKind::barrier, comm, call);
   b.count(1);
+  return b.go(request);
+}
+
+tutti_status tutti_comm_agree(tutti_comm* comm, const tutti_call* call, tutti_request** request) {
+  CallBuilder b(CallKind::agree, comm, call);
+  b.elastic();
   return b.go(request);
 }
 

@@ -34,7 +34,9 @@ constexpr Setting kTable[] = {
     {"TUTTI_TCP_INTERFACES", &S::tcp_interfaces, "", "", "Network interfaces to use, such as eth0,eth1, or with ^ those to leave out, such as ^docker0; empty uses all.", "0.1"},
     {"TUTTI_TCP_PORTS", &S::tcp_ports, "", "", "Ports to listen on, such as 40000-41000; empty takes any that is free.", "0.1"},
     {"TUTTI_TCP_BUFFER_BYTES", &S::tcp_buffer_bytes, "0", "0..1G", "Size of the socket buffers; 0 leaves them to the system.", "0.1"},
-    {"TUTTI_ELASTIC", &S::elastic, "off", "on|off", "Whether communicators outlive their members: every collective ends the same way on all that survive, and tutti_comm_refresh goes on with them.", "0.1"},
+    {"TUTTI_ELASTIC", &S::elastic, "off", "off|on|step", "Whether communicators outlive their members, so that tutti_comm_refresh goes on with those that survive. On: every collective ends the same way on all of them. Step: every tutti_comm_agree does, for all collectives since the last, which cost no more than without.", "0.1"},
+    {"TUTTI_ELASTIC_MINIMUM", &S::elastic_minimum, "1", "1..65536", "How many members of an elastic communicator have to be left for it to go on; fewer stop with an error.", "0.1"},
+    {"TUTTI_ELASTIC_SLOTS", &S::elastic_slots, "off", "on|off", "Whether ranks of an elastic communicator follow slots, so that who joins takes the place of who was lost, instead of coming last.", "0.1"},
     {"TUTTI_HEARTBEAT_TIMEOUT", &S::heartbeat_timeout, "5s", "100ms..1000000s", "How long a host, or a member that the others need for an agreement, may be silent before it is taken for lost.", "0.1"},
     {"TUTTI_STRAGGLER_TIMEOUT", &S::straggler_timeout, "1500ms", "10ms..1000000s", "How long an operation waits before the ranks that it waits for are reported by name, at level warn and by tutti_comm_stragglers; nothing is ended by that.", "0.1"},
     {"TUTTI_STRAGGLER_POLICY", &S::straggler_policy, "report", "report|exclude", "What follows when a rank stays late: nothing but the report, or, on elastic communicators alone, the others agree to go on without it.", "0.1"},
@@ -172,6 +174,7 @@ class Assigner {
   Status operator()(LogLevel& field) const { return assign_choice(field); }
   Status operator()(ShmCopy& field) const { return assign_choice(field); }
   Status operator()(StragglerAction& field) const { return assign_choice(field); }
+  Status operator()(Elastic& field) const { return assign_choice(field); }
 
   Status operator()(std::vector<std::string>& field) const {
     std::vector<std::string> items;
@@ -335,7 +338,7 @@ Result<Settings> read_settings(const char* const* environment, std::span<const s
   if (!settings.secret.empty() && !settings.secret_file.empty()) {
     return Status(Code::invalid, "TUTTI_SECRET and TUTTI_SECRET_FILE are both set; expected one of them");
   }
-  if (settings.straggler_policy == StragglerAction::exclude && !settings.elastic) {
+  if (settings.straggler_policy == StragglerAction::exclude && settings.elastic == Elastic::off) {
     return Status(Code::invalid,
                   "TUTTI_STRAGGLER_POLICY is exclude, which needs TUTTI_ELASTIC=on: nobody can be left out of other "
                   "communicators");

@@ -28,6 +28,9 @@ enum class ShmCopy : std::uint8_t { automatic, staging, cma };
 // What is done about ranks that are late for long.
 enum class StragglerAction : std::uint8_t { report, exclude };
 
+// Whether communicators outlive their members, and when outcomes are certain: of each operation, or at each agree.
+enum class Elastic : std::uint8_t { off, on, step };
+
 // Inclusive; both zero means "any".
 struct PortRange {
   std::uint16_t first = 0;
@@ -64,7 +67,9 @@ struct Settings {
   PortRange tcp_ports;
   std::uint64_t tcp_buffer_bytes;
 
-  bool elastic;
+  Elastic elastic;
+  std::int64_t elastic_minimum;
+  bool elastic_slots;
   Nanoseconds heartbeat_timeout;
   Nanoseconds straggler_timeout;
   StragglerAction straggler_policy;
@@ -84,10 +89,10 @@ struct Settings {
 
 // The type of the field is the type of the setting. A row without a field documents a variable that is read elsewhere
 // (the launch variables, src/membership/environment.h) and is accepted without a look at its value.
-using SettingField =
-    std::variant<std::monostate, bool Settings::*, std::int64_t Settings::*, std::uint64_t Settings::*,
-                 Nanoseconds Settings::*, std::string Settings::*, std::vector<std::string> Settings::*,
-                 LogLevel Settings::*, ShmCopy Settings::*, StragglerAction Settings::*, PortRange Settings::*>;
+using SettingField = std::variant<std::monostate, bool Settings::*, std::int64_t Settings::*,
+                                  std::uint64_t Settings::*, Nanoseconds Settings::*, std::string Settings::*,
+                                  std::vector<std::string> Settings::*, LogLevel Settings::*, ShmCopy Settings::*,
+                                  Elastic Settings::*, StragglerAction Settings::*, PortRange Settings::*>;
 
 struct Setting {
   std::string_view name;

@@ -72,6 +72,7 @@ struct TypeName {
   std::string operator()(LogLevel Settings::*) const { return "one of"; }
   std::string operator()(ShmCopy Settings::*) const { return "one of"; }
   std::string operator()(StragglerAction Settings::*) const { return "one of"; }
+  std::string operator()(Elastic Settings::*) const { return "one of"; }
   std::string operator()(PortRange Settings::*) const { return "ports"; }
 };
 

@@ -43,8 +43,9 @@ enum class OperationKind : std::uint8_t {
   receive = 10,
   split = 11,
   finalize = 12,
+  agree = 13,
 };
-constexpr std::size_t kOperationKinds = 13;
+constexpr std::size_t kOperationKinds = 14;
 
 enum class OperationState : std::uint8_t { unused = 0, posted = 1, running = 2, done = 3 };
 enum class Direction : std::uint8_t { send = 0, receive = 1 };

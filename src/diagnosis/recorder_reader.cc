@@ -283,7 +283,7 @@ std::vector<std::string> find_recorders(const std::string& directory) {
 std::string name_of_kind(std::uint8_t kind) {
   static constexpr std::string_view kNames[kOperationKinds] = {
       "all_reduce", "reduce",  "broadcast", "all_gather", "reduce_scatter", "all_to_all", "gather",
-      "scatter",    "barrier", "send",      "receive",    "split",          "finalize"};
+      "scatter",    "barrier", "send",      "receive",    "split",          "finalize",   "agree"};
   return name_in(kNames, kind, "kind");
 }
 

@@ -48,7 +48,8 @@ bool has_peer(std::uint8_t kind) {
 
 bool moves_elements(std::uint8_t kind) {
   const auto value = static_cast<OperationKind>(kind);
-  return value != OperationKind::barrier && value != OperationKind::split && value != OperationKind::finalize;
+  return value != OperationKind::barrier && value != OperationKind::split && value != OperationKind::finalize &&
+         value != OperationKind::agree;
 }
 
 // "all_reduce 4182 on dp0 (1000000 float32 sum, 3.8 MiB)"

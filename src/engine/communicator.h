@@ -23,6 +23,7 @@ struct Member {
   std::uint32_t goodbyes = 0;      // of the lanes of its process, before it is gone
   std::uint32_t left_after = 0;    // elastic, gone: the operation up to which it had completed all
   bool left_for_good = false;      // elastic, gone: it is no member of a successor either
+  bool left_properly = false;      // elastic, gone: it has said that it leaves
 };
 
 constexpr std::uint64_t kNoBoard = ~0ull;
@@ -42,6 +43,8 @@ class Communicator {
   const Status& failure() const { return failure_; }
   const Council* council() const { return council_.get(); }  // null: not elastic
   bool verdict_excludes_self() const { return council_->verdict.has_lost(rank_); }
+  // It has said so: nobody has lost it.
+  bool has_left(Rank rank) const { return members_[static_cast<std::size_t>(rank)].left_properly; }
   const Planner& planner() const { return *planner_; }
   std::size_t pending() const { return operations_; }  // operations not complete
   // "rank 5 (node07 pid 4242)"
@@ -101,6 +104,7 @@ class Communicator {
   std::vector<Signature> history_ = std::vector<Signature>(kHistory);
 
   std::unique_ptr<Council> council_;  // elastic communicators have one
+  bool leaves_ = false;               // this rank does, and says so
 
   std::unique_ptr<Board> board_;
   bool board_wanted_ = false;             // every member has a part

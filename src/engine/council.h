@@ -19,7 +19,11 @@
 namespace tutti {
 
 struct Council {
-  Council(Rank members, Rank self) : reached(members, self), seats(static_cast<std::size_t>(members)) {}
+  Council(Rank members, Rank self, bool agrees_by_step, std::uint32_t least_members)
+      : by_step(agrees_by_step),
+        minimum(least_members),
+        reached(members, self),
+        seats(static_cast<std::size_t>(members)) {}
 
   struct Seat {
     bool heard = false;      // has frozen, and said so
@@ -35,8 +39,11 @@ struct Council {
     stopped,  // no verdict can be had: too few members are left, and this one has given up
   };
 
+  const bool by_step;           // only agrees wait for the others; what is before one is as certain as it
+  const std::uint32_t minimum;  // fewer members never go on
   Reached reached;
-  bool was_absent = false;  // this process did not run for so long that the others may have gone on without it
+  std::uint32_t completed = 0;  // up to here this member has ended all well, and owes nobody a word about it
+  bool was_absent = false;      // this process did not run for so long that the others may have gone on without it
   Stage stage = Stage::working;
   std::vector<Seat> seats;  // by rank
   Instant frozen_since{};

@@ -127,8 +127,7 @@ Result<Communicator*> Engine::create(const CommunicatorSpec& spec, Instant now) 
   auto communicator = std::make_unique<Communicator>();
   for (const MemberSpec& member : spec.members) {
     Result<Peer*> peer = find_peer(member.address);
-    const bool joins = communicator->members_.size() + spec.joiners >= spec.members.size();
-    if (!peer && joins) peer = add_unreachable(member.address, peer.status(), now);
+    if (!peer && member.joins) peer = add_unreachable(member.address, peer.status(), now);
     if (!peer) return peer.status();
     communicator->members_.push_back({*peer, false, member.board_offset});
   }
@@ -149,6 +148,7 @@ Result<Communicator*> Engine::create_from(const Communicator& parent, std::uint6
   spec.segment_bytes = parent.planner_->shape().segment_bytes;
   spec.algorithm = parent.planner_->forced();
   spec.elastic = parent.council_ != nullptr;
+  spec.by_step = spec.elastic && parent.council_->by_step;
   for (std::size_t i = 0; i < members.size(); ++i) {
     if (members[i] == parent.rank_) spec.rank = static_cast<Rank>(i);
     communicator->members_.push_back(
@@ -168,7 +168,9 @@ Result<Communicator*> Engine::install(std::unique_ptr<Communicator> communicator
   const std::size_t ranks = communicator->members_.size();
   communicator->sends_to_.assign(ranks, 0);
   communicator->receives_from_.assign(ranks, 0);
-  if (spec.elastic) communicator->council_ = std::make_unique<Council>(static_cast<Rank>(ranks), spec.rank);
+  if (spec.elastic)
+    communicator->council_ =
+        std::make_unique<Council>(static_cast<Rank>(ranks), spec.rank, spec.by_step, spec.minimum);
   const Shape shape = shape_of(communicator->members_, spec);
   communicator->board_wanted_ = shape.has_board;
   Result<Planner> planner = Planner::make(options_.algorithms, shape, spec.algorithm);
@@ -214,7 +216,7 @@ void Engine::destroy(Communicator* communicator, Instant now) {
   frame.kind = FrameKind::goodbye;
   const Ended farewell = farewell_of(*communicator);
   frame.number = farewell.number;
-  frame.segment = farewell.for_good ? 1 : 0;
+  frame.segment = farewell.how;
   frame.source = communicator->rank_;
   // One on every lane, behind what was sent there.
   for (Rank rank = 0; rank < communicator->size(); ++rank) {
@@ -238,9 +240,15 @@ void Engine::destroy(Communicator* communicator, Instant now) {
   free_boards();
 }
 
+void Engine::leave(Communicator* communicator, Instant now) {
+  communicator->leaves_ = true;
+  destroy(communicator, now);
+}
+
 Engine::Ended Engine::farewell_of(const Communicator& communicator) {
   if (!communicator.council_) return {};
-  return {communicator.council_->reached.here(), communicator.council_->stage != Council::Stage::judged};
+  const bool for_good = communicator.council_->stage != Council::Stage::judged;
+  return {communicator.council_->completed, (for_good ? kForGood : 0) | (communicator.leaves_ ? kLeaves : 0)};
 }
 
 void Engine::remember_ended(const Communicator& communicator) {
@@ -248,7 +256,7 @@ void Engine::remember_ended(const Communicator& communicator) {
   const auto [known, is_new] = ended_.try_emplace(communicator.id_, farewell);
   if (!is_new) {  // another rank of this process: what holds for both
     known->second.number = std::min(known->second.number, farewell.number);
-    known->second.for_good &= farewell.for_good;
+    known->second.how &= farewell.how;
     return;
   }
   ended_order_.push_back(communicator.id_);

@@ -51,6 +51,7 @@ struct EngineOptions {
 struct MemberSpec {
   ProcessAddress address;
   std::uint64_t board_offset = kNoBoard;
+  bool joins = false;  // if it cannot be reached it is lost, and that is no error
 };
 
 struct CommunicatorSpec {
@@ -62,9 +63,10 @@ struct CommunicatorSpec {
   std::uint64_t eager_bytes = 16 << 10;
   std::uint64_t board_bytes = 8 << 10;
   std::uint32_t segment_bytes = 0;
-  std::string algorithm;    // the setting TUTTI_ALGORITHM
-  bool elastic = false;     // operations end the same way on every survivor; see council.h
-  std::size_t joiners = 0;  // the last of the members; one that cannot be reached is lost, and no error
+  std::string algorithm;      // the setting TUTTI_ALGORITHM
+  bool elastic = false;       // operations end the same way on every survivor; see council.h
+  bool by_step = false;       // elastic: only agrees do, each for all operations since the last
+  std::uint32_t minimum = 1;  // elastic: fewer members than this never go on
   StragglerPolicy stragglers;
 };
 
@@ -109,6 +111,9 @@ class Engine {
   // once they have agreed (roll.h); who is lost meanwhile may be missing. An error if this member is not among them.
   Status begin_next(Communicator* communicator, std::string contribution, Instant now);
 
+  // destroy(), but the others are told that this rank leaves: it is not lost, and they need only refresh.
+  void leave(Communicator* communicator, Instant now);
+
   // Whether start() would find a plan and a communicator that works.
   Status check(Communicator* communicator, const OperationRequest& request);
   // Starts an operation; it is complete when is_complete() says so, which may be at once. The caller owns the pointer
@@ -143,7 +148,7 @@ class Engine {
   };
   struct Ended {  // what the goodbyes of a communicator said, see FrameKind::goodbye
     std::uint32_t number = 0;
-    bool for_good = false;
+    std::uint32_t how = 0;  // kForGood, kLeaves
   };
   struct CommunicatorKey {
     std::uint64_t id;
@@ -240,11 +245,13 @@ class Engine {
   void keep_input(Operation& operation, const OperationRequest& request);
   void finish(Operation& operation, Instant now);
   void spread_reached(Communicator& communicator, Instant now);
+  void cannot_reach(Communicator& communicator, Rank rank, const Status& why, Instant now);
   std::size_t commit_reached(Communicator& communicator, Instant now);
   void on_reached(Communicator& communicator, const Frame& frame, Instant now);
   void freeze(Communicator& communicator, const Status& why, bool first_hand, Instant now);
   void leave_council(Communicator& communicator, const Status& why, Instant now);
   void lose_member(Communicator& communicator, const Peer& peer, Instant now);
+  static Status departure(const Communicator& communicator, Rank rank);
   static bool still_needs(const Communicator& communicator, Rank rank);
   void miss_member(Communicator& communicator, const Frame& frame, Instant now);
   void look_around(Communicator& communicator, Instant now);
@@ -260,6 +267,7 @@ class Engine {
   static void open_next(Communicator& communicator, Instant now);
   void advance_council(Communicator& communicator, Instant now);
   void apply_verdict(Communicator& communicator, Instant now);
+  static Status too_few(const Communicator& communicator);
   void stop_council(Communicator& communicator, const Status& why, Instant now);
   void end_operations(Communicator& communicator, Instant now);
   void conclude(Operation& operation, Instant now);

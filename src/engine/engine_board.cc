@@ -44,14 +44,7 @@ void Engine::link_board(Communicator& communicator, Instant now) {
       continue;
     }
     const Result<Channel*> channel = channel_to(*member.peer, 0, now);
-    if (!channel) {
-      return fail_communicator(
-          communicator,
-          Status(channel.status().code(), format("{}: {} cannot be reached: {}", communicator.name_,
-                                                 communicator.describe(rank), channel.status().text()))
-              .blaming(rank),
-          now);
-    }
+    if (!channel) return cannot_reach(communicator, rank, channel.status(), now);
     communicator.board_channels_[index] = *channel;
     all_open &= (*channel)->open;
     if (!all_open) continue;

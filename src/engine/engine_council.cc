@@ -29,14 +29,20 @@ std::vector<std::optional<Testimony>> decode_all(const Agreement::Contributions&
 
 // Where nobody saw why a member is lost, it did not answer.
 Verdict name_lost(Verdict verdict, const Communicator& communicator) {
-  if (verdict.lost.empty() || verdict.has_lost(verdict.why.culprit())) return verdict;
+  if (verdict.has_lost(verdict.why.culprit())) return verdict;
+  std::vector<Rank> silent;
   std::string names;
-  for (const Rank rank : verdict.lost) names += (names.empty() ? "" : ", ") + communicator.describe(rank);
+  for (const Rank rank : verdict.lost) {
+    if (communicator.has_left(rank)) continue;
+    silent.push_back(rank);
+    names += (names.empty() ? "" : ", ") + communicator.describe(rank);
+  }
+  if (silent.empty()) return verdict;
   verdict.why =
       Status(Code::peer_lost,
              format("{}; then {} did not answer when the members agreed on how to go on, and {} left behind",
-                    verdict.why.text(), names, verdict.lost.size() == 1 ? "is" : "are"),
-             verdict.lost.front());
+                    verdict.why.text(), names, silent.size() == 1 ? "is" : "are"),
+             silent.front());
   return verdict;
 }
 
@@ -45,11 +51,12 @@ Verdict name_lost(Verdict verdict, const Communicator& communicator) {
 // Keeps what the operation will overwrite of its own input.
 void Engine::keep_input(Operation& operation, const OperationRequest& request) {
   operation.kept_from_ = nullptr;
+  const Council* const council = operation.communicator_->council_.get();
   const bool overwrites = request.kind == CallKind::all_reduce || request.kind == CallKind::reduce ||
                           request.kind == CallKind::reduce_scatter || request.kind == CallKind::reduce_scatter_v ||
                           request.kind == CallKind::all_to_all;
   const std::uint64_t bytes = operation.plan_->input_bytes;
-  if (!operation.communicator_->council_ || !request.in_place || !overwrites || bytes == 0) return;
+  if (council == nullptr || council->by_step || !request.in_place || !overwrites || bytes == 0) return;
   if (operation.kept_input_.size() < bytes) operation.kept_input_.resize(bytes);
   std::memcpy(operation.kept_input_.data(), request.input, bytes);
   operation.kept_from_ = const_cast<std::byte*>(request.input);
@@ -59,17 +66,22 @@ void Engine::keep_input(Operation& operation, const OperationRequest& request) {
 void Engine::finish(Operation& operation, Instant now) {
   Communicator& communicator = *operation.communicator_;
   if (!communicator.council_ || operation.point_to_point_) return complete(operation, {}, now);
-  end_runs(operation, Code::ok);
-  operation.state_ = Operation::State::committing;
-  begin_asking(operation, now);
-  if (communicator.board_wanted_) watch_board(communicator);
+  const bool waits = !communicator.council_->by_step || operation.signature_.kind == CallKind::agree;
+  if (waits) {
+    end_runs(operation, Code::ok);
+    operation.state_ = Operation::State::committing;
+    begin_asking(operation, now);
+  } else {
+    complete(operation, {}, now);
+  }
   spread_reached(communicator, now);
 }
 
 // Tells the others how far this rank has come, and completes what all have reached.
 void Engine::spread_reached(Communicator& communicator, Instant now) {
   Reached& reached = communicator.council_->reached;
-  std::uint32_t number = std::max(reached.here(), communicator.first_number_ - 1);
+  const std::uint32_t complete = communicator.first_number_ - 1;
+  std::uint32_t number = is_ahead(complete, reached.here()) ? complete : reached.here();
   while (true) {
     const std::uint32_t index = number + 1 - communicator.first_number_;
     if (index >= communicator.active_.size()) break;
@@ -79,10 +91,14 @@ void Engine::spread_reached(Communicator& communicator, Instant now) {
   }
   const bool moved = number != reached.here();
   reached.here(number);
+  const bool somebody_waits =
+      !communicator.active_.empty() && communicator.active_.front()->state_ == Operation::State::committing;
+  if (communicator.council_->by_step && !somebody_waits) return;
   if (communicator.board_wanted_) {
+    if (somebody_waits) watch_board(communicator);
     if (!communicator.board_linked_) link_board(communicator, now);
     if (!communicator.board_linked_ || !communicator.failure_.is_ok()) return;
-    if (moved) {
+    if (moved || communicator.council_->by_step) {
       communicator.board_->reach(number);
       ring_board(communicator);
     }
@@ -95,12 +111,20 @@ void Engine::spread_reached(Communicator& communicator, Instant now) {
       frame.target = word->to;
       frame.message = word->level;
       frame.number = word->number;
-      const Result<Channel*> channel =
-          channel_to(*communicator.members_[static_cast<std::size_t>(word->to)].peer, 0, now);
-      if (channel) wire_.send_control(**channel, frame);
+      const Member& member = communicator.members_[static_cast<std::size_t>(word->to)];
+      if (member.gone) continue;
+      const Result<Channel*> channel = channel_to(*member.peer, 0, now);
+      if (!channel) return cannot_reach(communicator, word->to, channel.status(), now);
+      wire_.send_control(**channel, frame);
     }
   }
   commit_reached(communicator, now);
+}
+
+void Engine::cannot_reach(Communicator& communicator, Rank rank, const Status& why, Instant now) {
+  const std::string text =
+      format("{}: {} cannot be reached: {}", communicator.name_, communicator.describe(rank), why.text());
+  fail_communicator(communicator, Status(why.code(), text, rank), now);
 }
 
 std::size_t Engine::commit_reached(Communicator& communicator, Instant now) {
@@ -148,6 +172,7 @@ void Engine::freeze(Communicator& communicator, const Status& why, bool first_ha
   Agreement::Options options;
   options.members = static_cast<std::uint32_t>(communicator.size());
   options.self = static_cast<std::uint32_t>(communicator.rank_);
+  options.minimum = std::min(council.minimum, options.members);
   options.tag = communicator.id_;
   options.retry = kRetry;
   council.on_verdict = std::make_unique<Agreement>(
@@ -201,20 +226,31 @@ bool Engine::still_needs(const Communicator& communicator, Rank rank) {
 // A member has destroyed its end, after it had completed operation frame.number.
 void Engine::miss_member(Communicator& communicator, const Frame& frame, Instant now) {
   Council& council = *communicator.council_;
-  communicator.members_[static_cast<std::size_t>(frame.source)].left_after = frame.number;
-  communicator.members_[static_cast<std::size_t>(frame.source)].left_for_good = frame.segment == 1;
+  Member& member = communicator.members_[static_cast<std::size_t>(frame.source)];
+  member.left_after = frame.number;
+  member.left_for_good = (frame.segment & kForGood) != 0;
+  member.left_properly = (frame.segment & kLeaves) != 0;
   if (council.stage != Council::Stage::working) {
     if (council.stage == Council::Stage::stopped) return;
     look_around(communicator, now);
     return advance_council(communicator, now);
   }
   if (!still_needs(communicator, frame.source)) return;
-  freeze(
-      communicator,
-      Status(Code::peer_lost, format("{}: {} has destroyed the communicator after operation {} and is still needed",
-                                     communicator.name_, communicator.describe(frame.source), frame.number))
-          .blaming(frame.source),
-      true, now);
+  freeze(communicator, departure(communicator, frame.source).prefixed(communicator.name_), true, now);
+}
+
+// Why nothing more comes from a member that is gone.
+Status Engine::departure(const Communicator& communicator, Rank rank) {
+  const Member& member = communicator.members_[static_cast<std::size_t>(rank)];
+  if (member.left_properly) {
+    return {Code::aborted,
+            format("{} leaves the communicator after operation {}; call tutti_comm_refresh, and go on without it",
+                   communicator.describe(rank), member.left_after),
+            rank};
+  }
+  std::string text = format("{} has destroyed the communicator", communicator.describe(rank));
+  if (communicator.council_) text += format(" after operation {}", member.left_after);
+  return {Code::peer_lost, text + " and is still needed", rank};
 }
 
 // Who cannot be reached, and of whom it is certain.
@@ -401,10 +437,22 @@ void Engine::apply_verdict(Communicator& communicator, Instant now) {
                                        communicator.describe(communicator.rank_), council.verdict.why.text()))
             .blaming(communicator.rank_);
   }
+  if (council.survivors.size() < council.minimum) return stop_council(communicator, too_few(communicator), now);
   end_operations(communicator, now);
   const auto early = std::move(council.early_next);
   for (const auto& [rank, bytes] : early) static_cast<void>(receive_next(communicator, rank, bytes, now).is_ok());
   advance_council(communicator, now);
+}
+
+Status Engine::too_few(const Communicator& communicator) {
+  const Council& council = *communicator.council_;
+  const std::size_t left = council.stage == Council::Stage::judged
+                               ? council.survivors.size()
+                               : council.seats.size() - council.on_verdict->suspected().count();
+  return {Code::peer_lost,
+          format("{} of {} members {} left, and fewer than TUTTI_ELASTIC_MINIMUM, which is {}, may not "
+                 "go on. Start the job again, or allow fewer",
+                 left, council.seats.size(), left == 1 ? "is" : "are", council.minimum)};
 }
 
 // No verdict can be had: this rank ends by itself. It does not go on, so nobody will hold the opposite against it.
@@ -444,13 +492,18 @@ void Engine::check_council(Communicator& communicator, Instant now) {
   if (council.on_next) council.on_next->progress(now);
   advance_council(communicator, now);
   if (council.stage != Council::Stage::frozen) return;
-  const Status stuck = council.on_verdict->stuck();
+  const Agreement& verdict = *council.on_verdict;
+  const std::uint32_t members = static_cast<std::uint32_t>(communicator.size());
+  if (members - verdict.dead().count() < council.minimum)
+    return stop_council(communicator, too_few(communicator), now);
+  const Status stuck = verdict.stuck();
   if (stuck) {
     council.stuck_since = kNever;
   } else if (council.stuck_since == kNever) {
     council.stuck_since = now;
   } else if (now - council.stuck_since >= options_.silence_limit) {
-    stop_council(communicator, Status(Code::peer_lost, stuck.text()), now);
+    const bool are_too_few = members - verdict.suspected().count() < council.minimum;
+    stop_council(communicator, are_too_few ? too_few(communicator) : Status(Code::peer_lost, stuck.text()), now);
   }
 }
 

@@ -13,7 +13,7 @@ constexpr std::uint32_t kFramesForNobodyMax = 16'384;  // per channel; well abov
 constexpr std::size_t kFailureBytesMax = 1024;
 constexpr std::size_t kCouncilBytesMax = kAgreementValueBytes + 4096;
 
-bool is_call_kind(CallKind kind) { return kind <= CallKind::point_to_point; }
+bool is_call_kind(CallKind kind) { return kind <= CallKind::agree; }
 
 }  // namespace
 
@@ -314,7 +314,7 @@ void Engine::say_goodbye(Channel& channel, const Frame& asked, const Ended& ende
   frame.source = asked.target;
   frame.target = asked.source;
   frame.number = ended.number;
-  frame.segment = ended.for_good ? 1 : 0;
+  frame.segment = ended.how;
   wire_.send_control(channel, frame);
 }
 

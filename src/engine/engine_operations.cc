@@ -106,6 +106,10 @@ Result<std::shared_ptr<const CompiledPlan>> Engine::make_plan(Communicator& comm
                                                               const OperationRequest& request) {
   const Rank ranks = communicator.size();
   auto compiled = std::make_shared<CompiledPlan>();
+  if (request.kind == CallKind::agree) {
+    compiled->algorithm = ShortName("agree");
+    return std::shared_ptr<const CompiledPlan>(std::move(compiled));
+  }
   CompileOptions options;
   options.element_bytes = request.kind == CallKind::barrier ? 1 : size_of(request.type);
   Extents extents;
@@ -283,6 +287,7 @@ Result<Operation*> Engine::start(Communicator* communicator, const OperationRequ
 OperationKind Engine::recorded_kind(const OperationRequest& request) {
   if (request.kind == CallKind::point_to_point) return request.sends ? OperationKind::send : OperationKind::receive;
   if (request.kind == CallKind::barrier) return OperationKind::barrier;
+  if (request.kind == CallKind::agree) return OperationKind::agree;
   return static_cast<OperationKind>(collective_of(request.kind));
 }
 
@@ -392,19 +397,17 @@ void Engine::begin_runs(Operation& operation, Instant now) {
 // An operation that begins after a member has gone can end only if nothing more is needed of it.
 void Engine::fail_if_orphaned(Operation& operation, Instant now) {
   Communicator& communicator = *operation.communicator_;
-  if (!operation.is_under_way() || (lost_peers_ == 0 && communicator.gone_ == 0)) return;
+  const bool is_pending = operation.is_under_way() || operation.state_ == Operation::State::committing;
+  if (!is_pending || (lost_peers_ == 0 && communicator.gone_ == 0)) return;
   for (Rank rank = 0; rank < communicator.size(); ++rank) {
     const Member& member = communicator.members_[static_cast<std::size_t>(rank)];
     if (!member.gone && !member.peer->lost) continue;
-    // An elastic one is complete only when it is so on every member.
-    if (!communicator.council_ && needs_peer(operation, *member.peer, member.gone ? rank : -1) < 0) continue;
+    // An elastic one goes on only with all that had not completed it before they left.
+    const bool together = communicator.council_ && !operation.point_to_point_;
+    if (together && member.gone && !is_ahead(operation.number_, member.left_after)) continue;
+    if (!together && needs_peer(operation, *member.peer, member.gone ? rank : -1) < 0) continue;
     if (!member.gone) return fail(operation, lost(operation, *member.peer, rank), now);
-    return fail(operation,
-                Status(Code::peer_lost,
-                       format("{}: {} has destroyed the communicator and is still needed", title(operation),
-                              communicator.describe(rank)),
-                       rank),
-                now);
+    return fail(operation, departure(communicator, rank).prefixed(title(operation)), now);
   }
 }
 
@@ -470,6 +473,8 @@ void Engine::complete(Operation& operation, const Status& result, Instant now) {
       communicator.active_.pop_front();
       ++communicator.first_number_;
     }
+    if (communicator.council_ && communicator.council_->stage == Council::Stage::working)
+      communicator.council_->completed = communicator.first_number_ - 1;
   }
   --communicator.operations_;
   operations_[operation.index_] = operations_.back();

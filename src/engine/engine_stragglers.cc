@@ -314,7 +314,9 @@ std::string Engine::waiting_for(const Operation& operation, Instant now) const {
       text += "; in the end it waits since " + describe(communicator, late, now);
   }
   if (text.empty()) text = "nothing is missing but time";
-  if (operation.state_ != Operation::State::committing) return text;
+  const bool is_part_done =
+      operation.state_ == Operation::State::committing && operation.signature_.kind != CallKind::agree;
+  if (!is_part_done) return text;
   return "it is complete on this rank, and not on all others; until it is, it may still have to be undone; " + text;
 }
 

@@ -21,12 +21,16 @@ enum class FrameKind : std::uint8_t {
                  // operation; the signature's root has seen it, its count's halves are for how long it has been so
                  // and how old the evidence is, in ms. From that rank itself: it has not called the operation
   goodbye = 7,   // the source has destroyed the communicator; comes on `message` lanes, last of all. Elastic: it had
-                 // completed operation `number`, and `segment` is 1 if it had no part in any verdict
+                 // completed operation `number`; `segment`: kForGood, kLeaves
   ask = 8,       // the source's window is full: the target is to grant a credit for `message` when it can
   reached = 9,   // elastic: a word of src/engine/reached.h; `message` is its level, `number` its number
   council = 10,  // elastic: a message of the agreement `message` of this communicator's members; payload: its bytes;
                  // without any it only says that the source takes part
 };
+
+// Bits of a goodbye's segment.
+constexpr std::uint32_t kForGood = 1;  // the source had no part in any verdict
+constexpr std::uint32_t kLeaves = 2;   // it leaves properly: nobody has lost it
 
 struct Frame {
   std::uint64_t communicator = 0;

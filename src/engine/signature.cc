@@ -36,6 +36,8 @@ std::string_view name(CallKind kind) {
       return "scatter_v";
     case CallKind::point_to_point:
       return "send/receive";
+    case CallKind::agree:
+      return "agree";
   }
   return "an unknown operation";
 }
@@ -43,6 +45,7 @@ std::string_view name(CallKind kind) {
 Collective collective_of(CallKind kind) {
   switch (kind) {
     case CallKind::barrier:
+    case CallKind::agree:
       return Collective::all_reduce;
     case CallKind::all_gather_v:
       return Collective::all_gather;
@@ -90,6 +93,7 @@ Signature Signature::from_words(std::uint64_t word, std::uint64_t count) {
 
 std::string Signature::describe() const {
   if (kind == CallKind::barrier) return algorithm ? format("barrier(algorithm #{})", algorithm) : "barrier()";
+  if (kind == CallKind::agree) return "agree()";
   std::string text = format("{}(", name(kind));
   if (kind == CallKind::all_gather_v || kind == CallKind::reduce_scatter_v) {
     text += format("counts with hash {:08x}", static_cast<std::uint32_t>(count));

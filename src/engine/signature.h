@@ -31,10 +31,11 @@ enum class CallKind : std::uint8_t {
   gather_v,
   scatter_v,
   point_to_point,
+  agree,  // moves nothing: every member has come this far (council.h)
 };
 
 std::string_view name(CallKind kind);
-Collective collective_of(CallKind kind);  // whose schedules serve it; a barrier runs an all-reduce's
+Collective collective_of(CallKind kind);  // whose schedules serve it; a barrier runs an all-reduce's, an agree none
 bool has_type_and_op(CallKind kind);      // is a reduction the caller sees
 
 struct Signature {

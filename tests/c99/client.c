@@ -157,6 +157,9 @@ static void check_elastic(void) {
   tutti_refresh_options refresh = TUTTI_REFRESH_OPTIONS_INIT;
   uint64_t epoch = 99;
   int waiting = 99;
+  int slot = 99;
+  int slots = 99;
+  int ranks[2] = {7, 7};
   options.settings = "TUTTI_ELASTIC=on";
   options.timeout_ns = 100000000;
   OK(tutti_comm_create_from_store(&comm, 1, 0, "file:///nowhere", &options));
@@ -165,11 +168,18 @@ static void check_elastic(void) {
   EXPECT(strstr(tutti_last_error(), "for a test") != NULL);
   OK(tutti_comm_refresh(comm, &refresh));
   OK(tutti_barrier(comm, NULL, NULL));
+  OK(tutti_comm_agree(comm, NULL, NULL));
+  OK(tutti_comm_grow(comm, &refresh));
   OK(tutti_comm_epoch(comm, &epoch));
   OK(tutti_comm_waiting(comm, &waiting));
   EXPECT(epoch == 1 && waiting == 0);
+  OK(tutti_comm_slot(comm, 0, &slot));
+  OK(tutti_comm_slots(comm, ranks, 2, &slots));
+  EXPECT(slot == 0 && slots == 1 && ranks[0] == 0 && ranks[1] == -1);
+  EXPECT(tutti_comm_slot(comm, 1, &slot) == TUTTI_INVALID);
+  OK(tutti_comm_shrink(comm, NULL));
   EXPECT(tutti_comm_join(&joined, "tcp://127.0.0.1:1", &options) != TUTTI_OK && joined == NULL);
-  OK(tutti_comm_destroy(comm));
+  OK(tutti_comm_leave(comm, 0));
 }
 
 static void check_state(tutti_comm* comm, int rank) {

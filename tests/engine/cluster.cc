@@ -43,6 +43,8 @@ Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
     spec.segment_bytes = options.segment_bytes;
     spec.elastic = options.elastic;
     spec.stragglers = options.stragglers;
+    spec.by_step = options.by_step;
+    spec.minimum = options.minimum;
     node(rank).communicator = *node(rank).engine->create(spec, network_.now());
   }
 }

@@ -20,7 +20,9 @@ struct ClusterOptions {
   int ranks = 2;
   int ranks_per_process = 1;
   bool elastic = false;
-  bool one_host = false;  // with segments, so that small operations go over boards
+  bool by_step = false;       // elastic: outcomes are certain at agrees
+  std::uint32_t minimum = 1;  // elastic
+  bool one_host = false;      // with segments, so that small operations go over boards
   std::uint64_t eager_bytes = 1024;
   std::uint64_t board_bytes = 512;
   std::uint32_t segment_bytes = 256;
