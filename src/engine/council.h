@@ -26,10 +26,11 @@ struct Council {
         seats(static_cast<std::size_t>(members)) {}
 
   struct Seat {
-    bool heard = false;      // has frozen, and said so
-    bool suspected = false;  // cannot be reached from here
-    bool certain = false;    // has ended: nothing of it will ever come again
-    bool stays = false;      // takes part in the agreement on the successor's members
+    bool heard = false;           // has frozen, and said so
+    bool suspected = false;       // cannot be reached from here
+    bool certain = false;         // has ended: nothing of it will ever come again
+    bool stays = false;           // takes part in the agreement on the successor's members
+    std::size_t early_bytes = 0;  // of its messages in `early_next`
   };
 
   enum class Stage : std::uint8_t {

@@ -1,7 +1,6 @@
 // Elastic communicators: operations that are complete only when they are so on every member, and what happens when
 // something goes wrong. See council.h, and verdict.h for why the outcome is the same on every survivor.
 #include <algorithm>
-#include <cstring>
 
 #include "src/base/format.h"
 #include "src/engine/engine.h"
@@ -13,6 +12,7 @@ namespace {
 
 constexpr std::uint32_t kOnVerdict = 1;  // the agreements of a council, in Frame::message
 constexpr std::uint32_t kOnNext = 2;
+constexpr std::size_t kEarlyBytesMax = 4 * kAgreementValueBytes;
 constexpr Nanoseconds kRetry = std::chrono::milliseconds(20);
 
 // Of those who are not lost. What cannot be read was written by nobody who takes part.
@@ -48,18 +48,17 @@ Verdict name_lost(Verdict verdict, const Communicator& communicator) {
 
 }  // namespace
 
-// Keeps what the operation will overwrite of its own input.
+// What the operation will overwrite of its own input is kept until its outcome is certain.
 void Engine::keep_input(Operation& operation, const OperationRequest& request) {
-  operation.kept_from_ = nullptr;
   const Council* const council = operation.communicator_->council_.get();
   const bool overwrites = request.kind == CallKind::all_reduce || request.kind == CallKind::reduce ||
                           request.kind == CallKind::reduce_scatter || request.kind == CallKind::reduce_scatter_v ||
                           request.kind == CallKind::all_to_all;
   const std::uint64_t bytes = operation.plan_->input_bytes;
   if (council == nullptr || council->by_step || !request.in_place || !overwrites || bytes == 0) return;
-  if (operation.kept_input_.size() < bytes) operation.kept_input_.resize(bytes);
-  std::memcpy(operation.kept_input_.data(), request.input, bytes);
-  operation.kept_from_ = const_cast<std::byte*>(request.input);
+  operation.kept_.begin(const_cast<std::byte*>(request.input), bytes);
+  operation.job_.kept = &operation.kept_;
+  if (operation.on_board_) operation.kept_.before_write(request.input, bytes);
 }
 
 // The operation is done on this rank.
@@ -351,6 +350,9 @@ void Engine::on_council(Communicator& communicator, const Frame& frame, Arrival*
   } else {
     // It may have its verdict, and ask about what follows, before this member has it.
     if (council.stage != Council::Stage::judged) {
+      // More than this is no member's to say meanwhile; what is lost is asked for again.
+      if (seat.early_bytes + bytes.size() + kFrameCost > kEarlyBytesMax) return;
+      seat.early_bytes += bytes.size() + kFrameCost;
       council.early_next.emplace_back(frame.source, std::move(bytes));
       return;
     }
@@ -479,8 +481,7 @@ void Engine::conclude(Operation& operation, Instant now) {
   const bool holds = operation.state_ == Operation::State::committing && council.stage == Council::Stage::judged &&
                      !is_ahead(operation.number_, council.verdict.complete);
   if (holds) return complete(operation, {}, now);
-  if (operation.kept_from_ != nullptr)
-    std::memcpy(operation.kept_from_, operation.kept_input_.data(), operation.plan_->input_bytes);
+  operation.kept_.restore();
   complete(operation, communicator.failure_, now);
 }
 

@@ -484,7 +484,7 @@ void Engine::complete(Operation& operation, const Status& result, Instant now) {
   operation.result_ = result;
   if (operation.scratch_.size() > kScratchKept) std::vector<std::byte>().swap(operation.scratch_);
   if (operation.scaled_input_.size() > kScratchKept) std::vector<std::byte>().swap(operation.scaled_input_);
-  if (operation.kept_input_.size() > kScratchKept) std::vector<std::byte>().swap(operation.kept_input_);
+  operation.kept_.end();
   ++completed_;
   operation.complete_.store(1, std::memory_order_release);
 }

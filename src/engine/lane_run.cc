@@ -131,8 +131,11 @@ void LaneRun::advance_receive(Wire& wire, std::uint32_t id) {
   while (message.head != nullptr && message.head->state == Arrival::State::readable &&
          message.head->segment < state.begun) {
     Arrival* arrival = message.head;
-    if (arrival->bytes > 0)
-      copy(at(step.target, arrival->segment), arrival->data, arrival->bytes, job_.reduction.streaming);
+    if (arrival->bytes > 0) {
+      std::byte* const target = at(step.target, arrival->segment);
+      before_write(target, arrival->bytes);
+      copy(target, arrival->data, arrival->bytes, job_.reduction.streaming);
+    }
     pop(wire, step.inbound);
     advance_done(id, 1);
   }
@@ -177,7 +180,10 @@ void LaneRun::fold(std::uint32_t id, std::uint32_t segment) {
   }
   Reduction reduction = job_.reduction;
   reduction.divisor = step.finish && job_.divisor > 1 ? job_.divisor : 0;
-  job_.reduce(reduction, at(step.target, segment), sources_, lane.segment_length(step, segment) / job_.element_bytes);
+  std::byte* const target = at(step.target, segment);
+  const std::uint32_t bytes = lane.segment_length(step, segment);
+  before_write(target, bytes);
+  job_.reduce(reduction, target, sources_, bytes / job_.element_bytes);
 }
 
 void LaneRun::advance_copy(Wire&, std::uint32_t id) {
@@ -191,8 +197,10 @@ void LaneRun::advance_copy(Wire&, std::uint32_t id) {
     if (step.finish && job_.divisor > 1) {
       Reduction reduction = job_.reduction;
       reduction.divisor = job_.divisor;
+      before_write(target, bytes);
       job_.reduce(reduction, target, {&source, 1}, bytes / job_.element_bytes);
     } else if (source != target) {
+      before_write(target, bytes);
       copy(target, source, bytes, job_.reduction.streaming);
     }
     advance_done(id, 1);
@@ -345,6 +353,7 @@ void LaneRun::take_in(Wire& wire, Arrival* arrival, std::uint32_t inbound) {
     std::byte* target = nullptr;
     if (direct) {
       target = at(step.target, segment);
+      before_write(target, arrival->bytes);
     } else {
       arrival->owned = wire.take_buffer(arrival->bytes);
       target = arrival->owned.get();

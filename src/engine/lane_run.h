@@ -16,6 +16,7 @@
 
 #include "src/diagnosis/recorder.h"
 #include "src/engine/compile.h"
+#include "src/engine/kept_input.h"
 #include "src/engine/wire.h"
 #include "src/memory/reduce.h"
 
@@ -38,6 +39,7 @@ class LaneRun {
     std::uint32_t divisor = 0;  // applied by finishing steps; 0 or 1: none
     std::uint64_t element_bytes = 1;
     Recorder* recorder = nullptr;
+    KeptInput* kept = nullptr;         // what is overwritten may have to come back; null: nothing is kept
     std::uint64_t credited_above = 0;  // messages of more bytes get their credits without being asked
   };
 
@@ -108,6 +110,10 @@ class LaneRun {
   std::byte* at(const Place& place, std::uint32_t segment) const {
     return job_.bases[static_cast<int>(place.buffer)] + place.offset +
            std::uint64_t{segment} * job_.lane->segment_bytes;
+  }
+  // REQUIRES: to be called before every write to the caller's memory
+  void before_write(const std::byte* target, std::uint64_t bytes) {
+    if (job_.kept != nullptr) job_.kept->before_write(target, bytes);
   }
   bool ready(const CompiledStep& step, std::uint32_t segment) const;
   void queue(std::uint32_t step);

@@ -96,9 +96,8 @@ class Operation {
   std::vector<std::unique_ptr<LaneRun>> runs_;  // as many as ever needed; the first plan_->lanes.size() are in use
   std::vector<std::byte> scratch_;
   std::vector<std::byte> scaled_input_;
-  std::vector<std::byte> kept_input_;  // elastic, in place: what the output overwrites
-  std::byte* kept_from_ = nullptr;     // where it was; null: nothing was kept
-  std::byte token_[2] = {};            // a barrier's input and output
+  KeptInput kept_;           // elastic, in place: what the output overwrites
+  std::byte token_[2] = {};  // a barrier's input and output
   LaneRun::Job job_;
   Recorder::Operation record_;
   std::vector<Recorder::Peer> board_records_;
