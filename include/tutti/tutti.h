@@ -200,11 +200,11 @@ TUTTI_API tutti_status tutti_comm_error(const tutti_comm *comm, char *text, size
 
 /* ---- Elastic communicators ----------------------------------------------------------------------------------------
  * With the setting TUTTI_ELASTIC=on or step (on every rank) a communicator outlives its members.
- *   One outcome.  With on, every collective ends the same way on all members that survive: either all of them have the complete
- *             result, over every member that the communicator had when it was called, or all get the same error, the
- *             same sentence naming the same culprit, and every input is as it was, in place too (an output that is
- *             not the input is undefined then). So an operation is complete only once it is so on every rank: it
- *             costs about the latency of a small message more, and in place a copy of the input.
+ *   One outcome.  With on, every collective ends the same way on all members that survive: either all of them have the
+ *             complete result, over every member that the communicator had when it was called, or all get the same
+ *             error, the same sentence naming the same culprit, and every input is as it was, in place too (an output
+ *             that is not the input is undefined then). So an operation is complete only once it is so on every rank:
+ *             it costs about the latency of a small message more, and in place a copy of the input.
  *   One outcome a step.  With step, a collective is complete as soon as this rank's part is, and costs no more than on
  *             any communicator; its result is certain only when tutti_comm_agree, at the end of a step, says so for all
  *             since the last: on all survivors or on none. If not, what they wrote is undefined, in place too, and the
@@ -278,8 +278,8 @@ TUTTI_API tutti_status tutti_comm_waiting(tutti_comm *comm, int *count);
 /* The slot of a rank. INVALID: NULL, or no rank. */
 TUTTI_API tutti_status tutti_comm_slot(const tutti_comm *comm, int rank, int *slot);
 
-/* Which slots are taken: *count gets the number of slots, empty ones included; ranks[s], for s < capacity, the rank that
-   has slot s, -1 if nobody has. INVALID: NULL. */
+/* Which slots are taken: *count gets the number of slots, empty ones included; ranks[s], for s < capacity, the rank
+   that has slot s, -1 if nobody has. INVALID: NULL. */
 TUTTI_API tutti_status tutti_comm_slots(const tutti_comm *comm, int ranks[], int capacity, int *count);
 
 /* How many times the members have changed; 0 at first. The same on all of them. */
@@ -391,8 +391,8 @@ TUTTI_API tutti_status tutti_scatter_v(const void *input, const size_t counts[],
 TUTTI_API tutti_status tutti_barrier(tutti_comm *comm, const tutti_call *call, tutti_request **request);
 
 /* A verdict on all collectives since the last one (with TUTTI_ELASTIC=on, where each has its own, it is a barrier).
-   Ordered among the operations; call and request are theirs. TUTTI_OK, on all survivors or on none: all collectives that
-   were called before it are complete on all of them, over every member that there was, and so are the sends and
+   Ordered among the operations; call and request are theirs. TUTTI_OK, on all survivors or on none: all collectives
+   that were called before it are complete on all of them, over every member that there was, and so are the sends and
    receives that were waited for. What they have computed is certain then, also an all-reduce of votes on whether the
    step is worth keeping. Otherwise all survivors get the same error, which names the culprit: tutti_comm_refresh, then
    the step again. Costs about a small all-reduce. INVALID: not elastic. Otherwise errors as of an operation. */
