@@ -168,23 +168,17 @@ class Comm {
  public:
   static Comm from_environment(const char* name = nullptr, const char* settings = nullptr) {
     const tutti_comm_options options = make_options(name, settings);
-    tutti_comm* comm = nullptr;
-    check(tutti_comm_create_from_environment(&comm, &options));
-    return Comm(comm);
+    return make(tutti_comm_create_from_environment, &options);
   }
   static Comm from_store(int size, int rank, const std::string& store, const char* name = nullptr,
                          const char* settings = nullptr) {
     const tutti_comm_options options = make_options(name, settings);
-    tutti_comm* comm = nullptr;
-    check(tutti_comm_create_from_store(&comm, size, rank, store.c_str(), &options));
-    return Comm(comm);
+    return make(tutti_comm_create_from_store, size, rank, store.c_str(), &options);
   }
   static Comm from_id(int size, const tutti_unique_id& id, int rank, const char* name = nullptr,
                       const char* settings = nullptr) {
     const tutti_comm_options options = make_options(name, settings);
-    tutti_comm* comm = nullptr;
-    check(tutti_comm_create(&comm, size, &id, rank, &options));
-    return Comm(comm);
+    return make(tutti_comm_create, size, &id, rank, &options);
   }
   static tutti_unique_id unique_id() {
     tutti_unique_id id;
@@ -198,16 +192,8 @@ class Comm {
   tutti_comm* c() const noexcept { return comm_.get(); }
   explicit operator bool() const noexcept { return comm_ != nullptr; }
 
-  int rank() const {
-    int rank = 0;
-    check(tutti_comm_rank(c(), &rank));
-    return rank;
-  }
-  int size() const {
-    int size = 0;
-    check(tutti_comm_size(c(), &size));
-    return size;
-  }
+  int rank() const { return ask<int>(tutti_comm_rank); }
+  int size() const { return ask<int>(tutti_comm_size); }
   // Of nobody for TUTTI_NO_COLOR.
   Comm split(int color, int key = 0, const char* name = nullptr) const {
     const tutti_comm_options options = make_options(name, nullptr);
@@ -217,56 +203,29 @@ class Comm {
   }
   Comm duplicate(const char* name = nullptr) const {
     const tutti_comm_options options = make_options(name, nullptr);
-    tutti_comm* made = nullptr;
-    check(tutti_comm_duplicate(c(), &made, &options));
-    return Comm(made);
+    return Comm(ask<tutti_comm*>([&](tutti_comm* of, tutti_comm** to) { return tutti_comm_duplicate(of, to, &options); }));
   }
-  void finalize(std::chrono::nanoseconds timeout = std::chrono::nanoseconds(0)) const {
+  void finalize(std::chrono::nanoseconds timeout = {}) const {
     check(tutti_comm_finalize(c(), static_cast<std::int64_t>(timeout.count())));
   }
-  // Elastic communicators; see tutti.h.
   static Comm join(const char* store = nullptr, const char* name = nullptr, const char* settings = nullptr) {
     const tutti_comm_options options = make_options(name, settings);
-    tutti_comm* made = nullptr;
-    check(tutti_comm_join(&made, store, &options));
-    return Comm(made);
+    return make(tutti_comm_join, store, &options);
   }
-  void refresh(const tutti_refresh_options& options = TUTTI_REFRESH_OPTIONS_INIT) const {
-    check(tutti_comm_refresh(c(), &options));
-  }
-  void shrink(const tutti_refresh_options& options = TUTTI_REFRESH_OPTIONS_INIT) const {
-    check(tutti_comm_shrink(c(), &options));
-  }
-  void grow(const tutti_refresh_options& options = TUTTI_REFRESH_OPTIONS_INIT) const {
-    check(tutti_comm_grow(c(), &options));
-  }
-  // This object is empty afterwards, unless it throws.
-  void leave(std::chrono::nanoseconds timeout = std::chrono::nanoseconds(0)) {
+  void refresh(const tutti_refresh_options* options = nullptr) const { check(tutti_comm_refresh(c(), options)); }
+  void shrink(const tutti_refresh_options* options = nullptr) const { check(tutti_comm_shrink(c(), options)); }
+  void grow(const tutti_refresh_options* options = nullptr) const { check(tutti_comm_grow(c(), options)); }
+  void leave(std::chrono::nanoseconds timeout = {}) {  // this object is empty afterwards, unless it throws
     check(tutti_comm_leave(c(), static_cast<std::int64_t>(timeout.count())));
     static_cast<void>(comm_.release());
   }
   void revoke(const char* reason) const { check(tutti_comm_revoke(c(), reason)); }
-  int waiting() const {
-    int count = 0;
-    check(tutti_comm_waiting(c(), &count));
-    return count;
-  }
-  std::uint64_t epoch() const {
-    std::uint64_t epoch = 0;
-    check(tutti_comm_epoch(c(), &epoch));
-    return epoch;
-  }
-  int slot(int rank) const {
-    int slot = 0;
-    check(tutti_comm_slot(c(), rank, &slot));
-    return slot;
-  }
-  // The rank in each slot; -1: nobody.
-  std::vector<int> slots() const {
-    int count = 0;
-    check(tutti_comm_slots(c(), nullptr, 0, &count));
-    std::vector<int> ranks(static_cast<std::size_t>(count));
-    check(tutti_comm_slots(c(), ranks.data(), count, &count));
+  int waiting() const { return ask<int>(tutti_comm_waiting); }
+  std::uint64_t epoch() const { return ask<std::uint64_t>(tutti_comm_epoch); }
+  int slot(int rank) const { return ask<int>(tutti_comm_slot, rank); }
+  std::vector<int> slots() const {  // the rank in each slot; -1: nobody
+    std::vector<int> ranks(static_cast<std::size_t>(ask<int>(tutti_comm_slots, static_cast<int*>(nullptr), 0)));
+    ask<int>(tutti_comm_slots, ranks.data(), static_cast<int>(ranks.size()));
     return ranks;
   }
   void abort(const char* reason) const { check(tutti_comm_abort(c(), reason)); }
@@ -405,9 +364,9 @@ class Comm {
     return start([&](tutti_request** r) { return run_scatter_v(input, counts, output, root, call, r); });
   }
 
-  void agree(const Call& call = {}) const { check(run_agree(call, nullptr)); }
-  Request start_agree(const Call& call = {}) const {
-    return start([&](tutti_request** r) { return run_agree(call, r); });
+  void agree(const Call& call = {}) const {
+    const tutti_call c_call = call.c();
+    check(tutti_comm_agree(c(), &c_call, nullptr));
   }
   void barrier(const Call& call = {}) const { check(run_barrier(call, nullptr)); }
   Request start_barrier(const Call& call = {}) const {
@@ -565,9 +524,17 @@ class Comm {
     return tutti_scatter_v(in.data(), counts.data(), nullptr, out.data(), out.size(), in.type(), root, c(), &c_call,
                            r);
   }
-  tutti_status run_agree(const Call& call, tutti_request** r) const {
-    const tutti_call c_call = call.c();
-    return tutti_comm_agree(c(), &c_call, r);
+  template <typename Function, typename... Arguments>
+  static Comm make(Function function, Arguments... arguments) {
+    tutti_comm* made = nullptr;
+    check(function(&made, arguments...));
+    return Comm(made);
+  }
+  template <typename T, typename Function, typename... Arguments>
+  T ask(Function function, Arguments... arguments) const {
+    T answer{};
+    check(function(c(), arguments..., &answer));
+    return answer;
   }
   tutti_status run_barrier(const Call& call, tutti_request** r) const {
     const tutti_call c_call = call.c();
