@@ -203,7 +203,7 @@ class Comm {
   }
   Comm duplicate(const char* name = nullptr) const {
     const tutti_comm_options options = make_options(name, nullptr);
-    return Comm(ask<tutti_comm*>([&](tutti_comm* of, tutti_comm** to) { return tutti_comm_duplicate(of, to, &options); }));
+    return Comm(ask<tutti_comm*>([&](auto* of, auto** to) { return tutti_comm_duplicate(of, to, &options); }));
   }
   void finalize(std::chrono::nanoseconds timeout = {}) const {
     check(tutti_comm_finalize(c(), static_cast<std::int64_t>(timeout.count())));
