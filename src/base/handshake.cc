@@ -19,6 +19,8 @@ constexpr std::size_t kAnswerBytes = kHeaderBytes + sizeof(Nonce) + sizeof(Diges
 constexpr std::size_t kProofBytes = kHeaderBytes + sizeof(Digest);
 constexpr std::string_view kLabel = "tutti handshake";
 
+constexpr std::byte kTlsHandshakeRecord{0x16};
+
 }  // namespace
 
 Result<Nonce> new_nonce() {
@@ -37,6 +39,13 @@ Handshake::Handshake(Role role, const SecretKey& key, const Nonce& nonce, std::s
     put_header(Refusal::none);
     put(client_nonce_);
   }
+}
+
+Status Handshake::bind(std::span<const std::byte> channel) {
+  const auto bound = hmac_sha256(key_, channel);
+  if (!bound) return bound.status();
+  key_ = *bound;
+  return {};
 }
 
 std::size_t Handshake::wanted() const {
@@ -72,9 +81,33 @@ std::size_t Handshake::feed(std::span<const std::byte> arrived) {
 
 std::vector<std::byte> Handshake::take_output() { return std::exchange(output_, {}); }
 
+std::string_view Handshake::explain(Refusal refusal) {
+  switch (refusal) {
+    case Refusal::secret:
+      return "has another secret (TUTTI_SECRET)";
+    case Refusal::without_tls:
+      return "does not use TLS, this process does (TUTTI_TLS). Give every process of the job the same TUTTI_TLS";
+    case Refusal::with_tls:
+      return "uses TLS, this process does not (TUTTI_TLS). Give every process of the job the same TUTTI_TLS";
+    case Refusal::none:
+    case Refusal::version:
+      break;
+  }
+  return "speaks another version of the handshake";
+}
+
 bool Handshake::check_header() {
   const bool magic = std::memcmp(input_.data(), kMagic.data(), kMagic.size()) == 0;
   const auto role = static_cast<Role>(load_little_endian<std::uint16_t>(&input_[10]));
+  if (begins_tls(input_[0])) {
+    put_header(Refusal::without_tls);
+    fail(Code::invalid,
+         format(
+             "{} begins with TLS, which this process does not use (TUTTI_TLS is off); connection refused. Give every "
+             "process of the job the same TUTTI_TLS",
+             peer_));
+    return false;
+  }
   if (!magic || (role != Role::client && role != Role::server)) {
     fail(Code::invalid,
          format("{} does not speak Tutti's protocol; connection refused. Check that the address is that "
@@ -97,10 +130,7 @@ bool Handshake::check_header() {
     return false;
   }
   if (refusal != static_cast<std::uint32_t>(Refusal::none)) {
-    fail(Code::invalid,
-         format("{} refused the connection: it {}", peer_,
-                refusal == static_cast<std::uint32_t>(Refusal::secret) ? "has another secret (TUTTI_SECRET)"
-                                                                       : "speaks another version of the handshake"));
+    fail(Code::invalid, format("{} refused the connection: it {}", peer_, explain(static_cast<Refusal>(refusal))));
     return false;
   }
   return true;
@@ -190,5 +220,14 @@ void Handshake::fail_without_proof() {
            "job the same secret",
            peer_));
 }
+
+std::vector<std::byte> refusal_of_plain_client() {
+  Handshake none(Handshake::Role::server, SecretKey{}, Nonce{}, {});
+  none.put_header(Handshake::Refusal::with_tls);
+  return none.take_output();
+}
+
+bool begins_handshake(std::byte first) { return first == static_cast<std::byte>(kMagic[0]); }
+bool begins_tls(std::byte first) { return first == kTlsHandshakeRecord; }
 
 }  // namespace tutti

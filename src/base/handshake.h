@@ -15,7 +15,9 @@
 // The role is under the proof and each side refuses its own role, so a message sent back to its sender proves
 // nothing. Every message has a fixed size, so an instance never holds more than 80 bytes of a stranger. Secrets are
 // compared in constant time. A side that refuses says why in a last header, so that both ends report the cause. After
-// the proof the client may send at once. What follows is neither encrypted nor signed: that is TLS's job.
+// the proof the client may send at once. What follows is neither encrypted nor signed: that is TLS's job (src/tls).
+// Inside TLS the key is bound to the TLS session, so that a proof passed on from one session to another is worth
+// nothing.
 #pragma once
 
 #include <array>
@@ -23,6 +25,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "src/base/hmac.h"
@@ -42,6 +45,9 @@ class Handshake {
   // `peer` names the other end in errors, such as "10.0.0.7:41200".
   Handshake(Role role, const SecretKey& key, const Nonce& nonce, std::string peer);
 
+  // Mixes what only the two ends of the channel below know into the key. Before any bytes are fed, on both sides.
+  Status bind(std::span<const std::byte> channel);
+
   // Takes bytes that arrived and returns how many it used; what is left belongs to the protocol that follows. Uses
   // nothing once done or failed.
   std::size_t feed(std::span<const std::byte> arrived);
@@ -59,7 +65,9 @@ class Handshake {
 
  private:
   enum class State : std::uint8_t { server_awaits_hello, client_awaits_answer, server_awaits_proof, done, failed };
-  enum class Refusal : std::uint32_t { none = 0, version = 1, secret = 2 };
+  enum class Refusal : std::uint32_t { none = 0, version = 1, secret = 2, without_tls = 3, with_tls = 4 };
+  friend std::vector<std::byte> refusal_of_plain_client();
+  static std::string_view explain(Refusal refusal);
 
   void handle_message();
   bool check_header();
@@ -74,7 +82,7 @@ class Handshake {
   void fail_without_proof();
 
   const Role role_;
-  const SecretKey key_;
+  SecretKey key_;
   const std::string peer_;
   Nonce client_nonce_{};
   Nonce server_nonce_{};
@@ -83,5 +91,11 @@ class Handshake {
   std::vector<std::byte> input_;
   std::vector<std::byte> output_;
 };
+
+// What tells a client that speaks this protocol without TLS that it is expected inside TLS; and whether bytes that
+// begin with `first` are of this protocol, or of TLS.
+std::vector<std::byte> refusal_of_plain_client();
+bool begins_handshake(std::byte first);
+bool begins_tls(std::byte first);
 
 }  // namespace tutti

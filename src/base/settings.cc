@@ -18,9 +18,18 @@ constexpr Setting kTable[] = {
     {"TUTTI_LOG", &S::log, "warn", "error|warn|info|debug|trace", "How much is written: lines of this level and of those before it.", "0.1"},
     {"TUTTI_LOG_FILE", &S::log_file, "", "", "File that log lines are appended to; empty writes them to standard error.", "0.1"},
     {"TUTTI_EVENTS", &S::events, "", "", "File that the same lines are appended to as JSON, one object a line; empty writes none.", "0.1"},
-    {"TUTTI_STORE", &S::store, "", "", "Address of the store at which processes meet: tcp://HOST:PORT, file:///DIRECTORY or etcd://HOST:PORT[,HOST:PORT...][/PREFIX]; empty takes it from the launcher.", "0.1"},
+    {"TUTTI_STORE", &S::store, "", "", "Address of the store at which processes meet: tcp://HOST:PORT, file:///DIRECTORY, or etcd://HOST:PORT[,HOST:PORT...][/PREFIX] (etcds:// for one behind TLS); empty takes it from the launcher.", "0.1"},
     {"TUTTI_SECRET", &S::secret, "", "", "What every process of a job must know to be let in; use 32 random characters or more.", "0.1"},
     {"TUTTI_SECRET_FILE", &S::secret_file, "", "", "File that holds the secret, readable by its owner alone; not together with TUTTI_SECRET.", "0.1"},
+    {"TUTTI_TLS", &S::tls, "off", "off|psk|certificates", "Whether everything that goes over TCP is inside TLS 1.3, and how both ends show who they are: by a key derived from the secret, or by certificates; the same in all processes of a job.", "0.1"},
+    {"TUTTI_TLS_CERTIFICATE", &S::tls_certificate, "", "", "File with this process's certificate and those between it and the authority (PEM), for TUTTI_TLS=certificates.", "0.1"},
+    {"TUTTI_TLS_KEY", &S::tls_key, "", "", "File with the private key of that certificate (PEM, without a passphrase), readable by its owner alone.", "0.1"},
+    {"TUTTI_TLS_AUTHORITY", &S::tls_authority, "", "", "File with the certificates of the authorities (PEM); whoever has a certificate of theirs is let in, and nobody else.", "0.1"},
+    {"TUTTI_ETCD_USER", &S::etcd_user, "", "", "User to log in to etcd as; empty does not log in.", "0.1"},
+    {"TUTTI_ETCD_PASSWORD_FILE", &S::etcd_password_file, "", "", "File that holds that user's password, readable by its owner alone.", "0.1"},
+    {"TUTTI_ETCD_AUTHORITY", &S::etcd_authority, "", "", "File with the certificates that etcd's own must come from (PEM), for etcds://; empty takes the authorities of the system.", "0.1"},
+    {"TUTTI_ETCD_CERTIFICATE", &S::etcd_certificate, "", "", "File with the certificate to show to etcd (PEM), where it asks for one.", "0.1"},
+    {"TUTTI_ETCD_KEY", &S::etcd_key, "", "", "File with the private key of that certificate (PEM), readable by its owner alone.", "0.1"},
     {"TUTTI_TIMEOUT", &S::timeout, "300s", "1ms..1000000s", "Deadline of every operation; what has not ended by then ends with an error that names who is missing.", "0.1"},
     {"TUTTI_CONNECT_TIMEOUT", &S::connect_timeout, "60s", "1ms..1000000s", "Deadline for the creation of communicators and links.", "0.1"},
     {"TUTTI_TRANSPORTS", &S::transports, "self,shm,tcp", "self|shm|tcp", "Transports that may be used, the preferred first.", "0.1"},
@@ -175,6 +184,7 @@ class Assigner {
   Status operator()(ShmCopy& field) const { return assign_choice(field); }
   Status operator()(StragglerAction& field) const { return assign_choice(field); }
   Status operator()(Elastic& field) const { return assign_choice(field); }
+  Status operator()(TlsMode& field) const { return assign_choice(field); }
 
   Status operator()(std::vector<std::string>& field) const {
     std::vector<std::string> items;

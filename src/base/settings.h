@@ -22,6 +22,9 @@ namespace tutti {
 
 enum class Origin : std::uint8_t { built_in, environment, option };
 
+// What protects the connections of a job, beyond the proof of the secret.
+enum class TlsMode : std::uint8_t { off, psk, certificates };
+
 // How shared memory moves what its peers have not mapped.
 enum class ShmCopy : std::uint8_t { automatic, staging, cma };
 
@@ -50,6 +53,15 @@ struct Settings {
   std::string store;
   std::string secret;
   std::string secret_file;
+  TlsMode tls;
+  std::string tls_certificate;
+  std::string tls_key;
+  std::string tls_authority;
+  std::string etcd_user;
+  std::string etcd_password_file;
+  std::string etcd_authority;
+  std::string etcd_certificate;
+  std::string etcd_key;
   Nanoseconds timeout;
   Nanoseconds connect_timeout;
 
@@ -89,10 +101,11 @@ struct Settings {
 
 // The type of the field is the type of the setting. A row without a field documents a variable that is read elsewhere
 // (the launch variables, src/membership/environment.h) and is accepted without a look at its value.
-using SettingField = std::variant<std::monostate, bool Settings::*, std::int64_t Settings::*,
-                                  std::uint64_t Settings::*, Nanoseconds Settings::*, std::string Settings::*,
-                                  std::vector<std::string> Settings::*, LogLevel Settings::*, ShmCopy Settings::*,
-                                  Elastic Settings::*, StragglerAction Settings::*, PortRange Settings::*>;
+using SettingField =
+    std::variant<std::monostate, bool Settings::*, std::int64_t Settings::*, std::uint64_t Settings::*,
+                 Nanoseconds Settings::*, std::string Settings::*, std::vector<std::string> Settings::*,
+                 LogLevel Settings::*, ShmCopy Settings::*, Elastic Settings::*, TlsMode Settings::*,
+                 StragglerAction Settings::*, PortRange Settings::*>;
 
 struct Setting {
   std::string_view name;

@@ -73,6 +73,7 @@ struct TypeName {
   std::string operator()(ShmCopy Settings::*) const { return "one of"; }
   std::string operator()(StragglerAction Settings::*) const { return "one of"; }
   std::string operator()(Elastic Settings::*) const { return "one of"; }
+  std::string operator()(TlsMode Settings::*) const { return "one of"; }
   std::string operator()(PortRange Settings::*) const { return "ports"; }
 };
 
