@@ -36,7 +36,8 @@ void TcpTransport::accept_all(Instant now) {
     if (!nonce) return strangers_.report(nonce.status().text(), now);
     const std::uint64_t serial = next_serial_++;
     Setup setup(std::move(accepted.descriptor), accepted.remote,
-                Handshake(Handshake::Role::server, options_.key, *nonce, to_string(accepted.remote)));
+                Handshake(Handshake::Role::server, options_.key, *nonce, to_string(accepted.remote)),
+                make_tls(TlsChannel::Role::server, options_.key, accepted.remote));
     tune(setup.descriptor(), {options_.buffer_bytes, options_.silence_limit});
     setup.began = now;
     setup.deadline = deadline_after(now, options_.handshake_limit);

@@ -49,6 +49,15 @@ Greeting TcpTransport::make_greeting(Greeting::Kind kind, const LaneKey& key) co
   return greeting;
 }
 
+std::unique_ptr<TlsChannel> TcpTransport::make_tls(TlsChannel::Role role, const SecretKey& key,
+                                                   const Endpoint& peer) const {
+  if (options_.tls == nullptr) return nullptr;
+  // Of the job and of the process: who can read the store may know the second, but not the first. (HMAC fails for
+  // lack of memory alone; then the ends differ and refuse each other.)
+  const auto mixed = hmac_sha256(options_.tls_key, key);
+  return std::make_unique<TlsChannel>(options_.tls, role, mixed.is_ok() ? *mixed : options_.tls_key, to_string(peer));
+}
+
 // Both sides agree: this connection is the lane's link, and whatever was before is not.
 void TcpTransport::adopt(std::uint64_t serial, Setup& setup, const LaneKey& key, std::uint64_t generation) {
   const std::string name = format("{} (pid {})", setup.heard().host_name, setup.heard().pid);
@@ -69,7 +78,7 @@ void TcpTransport::adopt(std::uint64_t serial, Setup& setup, const LaneKey& key,
   watch(setup.descriptor(), Watched::link, lane.link->serial(), false);
   lane.local = local_endpoint(setup.descriptor()).ip;
   lane.remote = setup.remote().ip;
-  lane.link->open(setup.take_descriptor(), setup.remote(), options_, interface_of(lane.local));
+  lane.link->open(setup.take_descriptor(), setup.take_tls(), setup.remote(), options_, interface_of(lane.local));
   options_.log.write(LogLevel::debug, "tcp", "{} is open", lane.link->describe());
   setups_.erase(serial);
   if (options_.silence_limit.count() > 0) plan_timer(Instant::min());

@@ -55,7 +55,8 @@ void TcpTransport::begin_try(const LaneKey& key, Lane& lane, Instant now, Status
   const std::uint64_t serial = next_serial_++;
   Setup setup(std::move(descriptor), route.destination,
               Handshake(Handshake::Role::client, lane.key, *nonce, to_string(route.destination)),
-              make_greeting(Greeting::Kind::hello, key));
+              make_greeting(Greeting::Kind::hello, key),
+              make_tls(TlsChannel::Role::client, lane.key, route.destination));
   setup.began = now;
   setup.deadline = deadline_after(now, kConnectLimit);
   plan_timer(std::min(setup.deadline, dial.deadline()));

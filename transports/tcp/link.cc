@@ -42,13 +42,17 @@ std::string TcpLink::describe() const {
                 to_string(local_), names_.peer, to_string(remote_), lane_);
 }
 
-void TcpLink::open(Descriptor descriptor, const Endpoint& remote, const TcpOptions& options, std::string interface) {
+void TcpLink::open(Descriptor descriptor, std::unique_ptr<TlsChannel> tls, const Endpoint& remote,
+                   const TcpOptions& options, std::string interface) {
   descriptor_ = std::move(descriptor);
   interface_ = std::move(interface);
+  tls_ = std::move(tls);
+  if (tls_ != nullptr) tls_->expect_much();
   local_ = local_endpoint(descriptor_.get());
   remote_ = remote;
   if (remote_.ip == local_.ip || remote_.ip.is_loopback()) tune_for_this_host(descriptor_.get());
   sender_.emplace(options.copied_bytes_max);
+  sender_->note_conduit(conduit());
   receiver_.emplace(options.frame_bytes_max);
   state_ = State::open;
   owes_connected_ = true;
@@ -57,7 +61,7 @@ void TcpLink::open(Descriptor descriptor, const Endpoint& remote, const TcpOptio
 
 SendState TcpLink::send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) {
   if (state_ != State::open) return SendState::closed;
-  const SendState state = sender_->send(descriptor_.get(), header, payload, bytes, cookie);
+  const SendState state = sender_->send(conduit(), header, payload, bytes, cookie);
   has_refused_ = state == SendState::again;
   if (!on_agenda_) agenda_.add(*this);
   return state;
@@ -65,7 +69,7 @@ SendState TcpLink::send(const Header& header, const std::byte* payload, std::siz
 
 void TcpLink::flush() {
   const std::size_t queued = sender_->queued_bytes();
-  sender_->flush(descriptor_.get());
+  sender_->flush(conduit());
   if (has_refused_ && (sender_->queued_bytes() < queued || queued == 0)) {
     has_refused_ = false;
     agenda_.note_room();
@@ -75,7 +79,7 @@ void TcpLink::flush() {
 FetchState TcpLink::fetch(std::uint64_t token, std::byte* target) {
   if (state_ != State::open) return FetchState::closed;
   agenda_.add(*this);
-  const FetchState state = receiver_->fetch(descriptor_.get(), token, target);
+  const FetchState state = receiver_->fetch(conduit(), token, target);
   is_parsed_ = state == FetchState::pending;  // then the buffer is empty, and the next poll may read at once
   return state;
 }
@@ -90,7 +94,7 @@ void TcpLink::release(std::uint64_t token) {
 bool TcpLink::is_drained() const {
   if (state_ != State::open || sender_->is_unused()) return true;
   // Only what the peer's kernel has is safe: a process that ends with bytes unread makes its kernel drop the rest.
-  return sender_->queued_bytes() == 0 && unacknowledged_bytes(descriptor_.get()) == 0;
+  return sender_->is_empty() && unacknowledged_bytes(descriptor_.get()) == 0;
 }
 
 void TcpLink::close(const Status& why) {
@@ -188,7 +192,7 @@ std::size_t TcpLink::collect(std::span<Event> out) {
 // only when everything before it has been handed out: also after a failed write the peer's last frames are read.
 std::size_t TcpLink::collect_received(std::span<Event> out) {
   std::size_t count = 0;
-  if (is_parsed_ && (!receiver_->is_drained() || sender_->error() != 0)) receiver_->receive(descriptor_.get());
+  if (is_parsed_ && (!receiver_->is_drained() || sender_->error() != 0)) receiver_->receive(conduit());
   is_parsed_ = false;
   while (count < out.size()) {
     if (!receiver_->next(out[count])) {
@@ -201,13 +205,17 @@ std::size_t TcpLink::collect_received(std::span<Event> out) {
   if (!receiver_->fault().is_ok()) {
     lose(receiver_->fault().code(), receiver_->fault().text());
   } else if (receiver_->has_ended() && receiver_->error() != 0) {
-    lose(Code::peer_lost, describe_errno(receiver_->error()));
+    lose(Code::peer_lost, describe_error(receiver_->error()));
   } else if (sender_->error() != 0 && (receiver_->has_ended() || receiver_->is_drained())) {
-    lose(Code::peer_lost, describe_errno(sender_->error()));
+    lose(Code::peer_lost, describe_error(sender_->error()));
   } else if (receiver_->has_ended()) {
     lose(Code::peer_lost, format("{} ended the connection (end of stream)", names_.peer));
   }
   return count;
+}
+
+std::string TcpLink::describe_error(int error) const {
+  return tls_ != nullptr && tls_->failed() ? tls_->status().text() : describe_errno(error);
 }
 
 Event TcpLink::make_event(EventKind kind) {

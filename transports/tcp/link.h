@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -69,7 +70,9 @@ class TcpLink final : public Link {
   std::uint64_t serial() const { return serial_; }
   int descriptor() const { return descriptor_.get(); }
   // The connection is there and both sides have agreed on it. REQUIRES: is_connecting().
-  void open(Descriptor descriptor, const Endpoint& remote, const TcpOptions& options, std::string interface);
+  // `tls` is null where there is none.
+  void open(Descriptor descriptor, std::unique_ptr<TlsChannel> tls, const Endpoint& remote, const TcpOptions& options,
+            std::string interface);
   // Closes with a sentence: who, which addresses, `cause`, what was under way.
   void lose(Code code, std::string_view cause);
   // Something may have come although epoll was not asked.
@@ -86,6 +89,8 @@ class TcpLink final : public Link {
   friend class Agenda;
   enum class State : std::uint8_t { connecting, open, closed };
 
+  Conduit conduit() const { return {descriptor_.get(), tls_.get()}; }
+  std::string describe_error(int error) const;
   void flush();
   std::size_t collect_received(std::span<Event> out);
   void finish(Status why);
@@ -100,6 +105,7 @@ class TcpLink final : public Link {
   Status status_;
   Descriptor descriptor_;
   std::string interface_;  // the local one, for messages
+  std::unique_ptr<TlsChannel> tls_;
   Endpoint local_;
   Endpoint remote_;
   std::optional<Sender> sender_;  // both from open() on, and kept when closed: data may still be in use

@@ -27,56 +27,51 @@ Receiver::Receiver(std::size_t frame_bytes_max)
       buffer_(std::make_unique_for_overwrite<std::byte[]>(kBufferBytes)),
       appetite_(kBufferBytes) {}
 
-void Receiver::receive(int fd) {
+void Receiver::receive(Conduit conduit) {
   if (ended_ || phase_ == Phase::announced) return;
-  if (phase_ != Phase::frames) return receive_payload(fd);
+  if (phase_ != Phase::frames) return receive_payload(conduit);
   make_room();
   const std::size_t missing = appetite_ > buffered() ? appetite_ - buffered() : kBufferBytes - buffered();
   const std::size_t room = std::min(missing, kBufferBytes - end_);
-  const std::size_t got = read(fd, buffer_.get() + end_, room, nullptr, 0);
+  const std::size_t got = read(conduit, buffer_.get() + end_, room, nullptr, 0);
   end_ += got;
   if (got == room) appetite_ = std::min(2 * appetite_, kBufferBytes);  // small frames have taken over
 }
 
 // The buffer is empty in these phases: what was in it has gone to the target.
-void Receiver::receive_payload(int fd) {
+void Receiver::receive_payload(Conduit conduit) {
   begin_ = end_ = 0;
   const std::size_t rest = large_bytes_ - large_filled_;
   if (phase_ == Phase::fetching) {
-    const std::size_t got = read(fd, target_ + large_filled_, rest, buffer_.get(), kLookaheadBytes);
+    const std::size_t got = read(conduit, target_ + large_filled_, rest, buffer_.get(), kLookaheadBytes);
     large_filled_ += std::min(got, rest);
     end_ = got > rest ? got - rest : 0;
   } else {
-    const std::size_t got = read(fd, buffer_.get(), std::min(rest, kBufferBytes), nullptr, 0);
+    const std::size_t got = read(conduit, buffer_.get(), std::min(rest, kBufferBytes), nullptr, 0);
     large_filled_ += got;
   }
   const std::size_t missing = large_bytes_ - large_filled_;
   if (drained_ && rest - missing < kSipBytes) ++sips_;
   if (missing == 0) {
     sips_ = 0;
-    set_low_water(fd, 1);
+    set_low_water(conduit, 1);
   } else if (sips_ >= kSipsMax || low_water_ > missing) {
-    set_low_water(fd, std::min(missing, kLowWaterBytes));
+    set_low_water(conduit, std::min(missing, kLowWaterBytes));
   }
 }
 
-// A slow link brings a payload in many small pieces: to be woken for each costs more than to receive it.
-void Receiver::set_low_water(int fd, std::size_t bytes) {
-  if (bytes == low_water_) return;
+// A slow link brings a payload in many small pieces: to be woken for each costs more than to receive it. Not with
+// TLS, which may hold most of the last record already.
+void Receiver::set_low_water(Conduit conduit, std::size_t bytes) {
+  if (bytes == low_water_ || conduit.tls != nullptr) return;
   const int value = static_cast<int>(bytes);
-  if (setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value) == 0) low_water_ = bytes;
+  if (setsockopt(conduit.fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value) == 0) low_water_ = bytes;
 }
 
-std::size_t Receiver::read(int fd, std::byte* first, std::size_t first_bytes, std::byte* second,
+std::size_t Receiver::read(Conduit conduit, std::byte* first, std::size_t first_bytes, std::byte* second,
                            std::size_t second_bytes) {
   iovec parts[2] = {{first, first_bytes}, {second, second_bytes}};
-  msghdr message{};
-  message.msg_iov = parts;
-  message.msg_iovlen = 2;
-  ssize_t got = -1;
-  do {
-    got = second_bytes == 0 ? recv(fd, first, first_bytes, MSG_DONTWAIT) : recvmsg(fd, &message, MSG_DONTWAIT);
-  } while (got < 0 && errno == EINTR);
+  const ssize_t got = receive_from(conduit, {parts, second_bytes == 0 ? 1u : 2u});
   if (got < 0) {
     drained_ = true;
     if (errno == EAGAIN || errno == EWOULDBLOCK) return 0;
@@ -152,7 +147,7 @@ bool Receiver::next(Event& event) {
   return true;
 }
 
-FetchState Receiver::fetch(int fd, std::uint64_t token, std::byte* target) {
+FetchState Receiver::fetch(Conduit conduit, std::uint64_t token, std::byte* target) {
   if (phase_ != Phase::announced || token != large_token_) return FetchState::closed;
   const std::size_t here = std::min(buffered(), large_bytes_);
   std::memcpy(target, buffer_.get() + begin_, here);
@@ -162,7 +157,7 @@ FetchState Receiver::fetch(int fd, std::uint64_t token, std::byte* target) {
   phase_ = Phase::fetching;
   appetite_ = kLookaheadBytes;
   if (large_filled_ < large_bytes_ && !ended_ && !is_drained()) {
-    large_filled_ += read(fd, target + large_filled_, large_bytes_ - large_filled_, nullptr, 0);
+    large_filled_ += read(conduit, target + large_filled_, large_bytes_ - large_filled_, nullptr, 0);
   }
   if (large_filled_ < large_bytes_) return FetchState::pending;
   phase_ = Phase::frames;

@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "src/base/status.h"
+#include "src/tls/conduit.h"
 #include "src/transport/transport.h"
 #include "transports/tcp/frame.h"
 
@@ -23,10 +24,10 @@ class Receiver {
   explicit Receiver(std::size_t frame_bytes_max);
 
   // One read from the socket. REQUIRES: next() returned false since, and no delivered data is in use.
-  void receive(int fd);
+  void receive(Conduit conduit);
   // The next delivery or fetched payload. False: more bytes are needed, or a fetch.
   bool next(Event& event);
-  FetchState fetch(int fd, std::uint64_t token, std::byte* target);
+  FetchState fetch(Conduit conduit, std::uint64_t token, std::byte* target);
   void release(std::uint64_t token);
 
   // Whether the last read left the socket's buffer empty.
@@ -49,9 +50,10 @@ class Receiver {
     skipping,   // it goes nowhere
   };
 
-  std::size_t read(int fd, std::byte* first, std::size_t first_bytes, std::byte* second, std::size_t second_bytes);
-  void receive_payload(int fd);
-  void set_low_water(int fd, std::size_t bytes);
+  std::size_t read(Conduit conduit, std::byte* first, std::size_t first_bytes, std::byte* second,
+                   std::size_t second_bytes);
+  void receive_payload(Conduit conduit);
+  void set_low_water(Conduit conduit, std::size_t bytes);
   void make_room();
   std::size_t buffered() const { return end_ - begin_; }
   bool is_sound(const FrameHead& head);

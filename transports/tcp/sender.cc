@@ -1,6 +1,5 @@
 #include "transports/tcp/sender.h"
 
-#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -24,7 +23,7 @@ Sender::Sender(std::size_t copied_bytes_max)
       ring_bytes_(std::max(kRingBytesMin, 4 * (copied_bytes_max + kFrameHeaderBytes))),
       ring_(std::make_unique_for_overwrite<std::byte[]>(ring_bytes_)) {}
 
-SendState Sender::send(int fd, const Header& header, const std::byte* payload, std::size_t bytes,
+SendState Sender::send(Conduit conduit, const Header& header, const std::byte* payload, std::size_t bytes,
                        std::uint64_t cookie) {
   if (error_ != 0) return SendState::again;  // the link closes as soon as what the peer has sent is read
   const bool copies = bytes <= copied_bytes_max_;
@@ -33,7 +32,7 @@ SendState Sender::send(int fd, const Header& header, const std::byte* payload, s
 
   std::byte head[kFrameHeaderBytes];
   encode_frame(head, header, static_cast<std::uint32_t>(bytes), number_);
-  if (count_ == 0 && !blocked_ && !wrote_this_turn_) return write_through(fd, head, payload, bytes, cookie);
+  if (count_ == 0 && !blocked_ && !wrote_this_turn_) return write_through(conduit, head, payload, bytes, cookie);
   ++number_;
   stage(head, kFrameHeaderBytes);
   if (copies) {
@@ -41,13 +40,13 @@ SendState Sender::send(int fd, const Header& header, const std::byte* payload, s
   } else {
     borrow(payload, bytes, cookie);
   }
-  if (!blocked_ && queued_bytes_ >= kBatchBytes) flush(fd);
+  if (!blocked_ && queued_bytes_ >= kBatchBytes) flush(conduit);
   return copies ? SendState::copied : SendState::pending;
 }
 
 // The queue is empty: the frame goes to the kernel from where it is, and only what does not fit is queued. A frame
 // that fits whole is `copied` whatever its size.
-SendState Sender::write_through(int fd, const std::byte* head, const std::byte* payload, std::size_t bytes,
+SendState Sender::write_through(Conduit conduit, const std::byte* head, const std::byte* payload, std::size_t bytes,
                                 std::uint64_t cookie) {
   std::byte joined[kFrameHeaderBytes + kJoinedBytesMax];
   iovec parts[2] = {{const_cast<std::byte*>(head), kFrameHeaderBytes}, {const_cast<std::byte*>(payload), bytes}};
@@ -58,7 +57,7 @@ SendState Sender::write_through(int fd, const std::byte* head, const std::byte* 
     parts[0] = {joined, kFrameHeaderBytes + bytes};
     count = 1;
   }
-  const std::size_t written = write(fd, parts, count, kFrameHeaderBytes + bytes);
+  const std::size_t written = write(conduit, parts, count, kFrameHeaderBytes + bytes);
   if (error_ != 0) return SendState::again;
   ++number_;
   wrote_this_turn_ = true;
@@ -73,25 +72,19 @@ SendState Sender::write_through(int fd, const std::byte* head, const std::byte* 
   return SendState::pending;
 }
 
-std::size_t Sender::write(int fd, iovec* parts, std::size_t count, std::size_t bytes) {
-  msghdr message{};
-  message.msg_iov = parts;
-  message.msg_iovlen = count;
-  ssize_t written = -1;
-  do {
-    written = count == 1 ? ::send(fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
-                         : sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-  } while (written < 0 && errno == EINTR);
+std::size_t Sender::write(Conduit conduit, iovec* parts, std::size_t count, std::size_t bytes) {
+  const ssize_t written = send_to(conduit, {parts, count});
   if (written < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS) {
     error_ = errno;
     return 0;
   }
   const std::size_t taken = written < 0 ? 0 : static_cast<std::size_t>(written);
-  blocked_ = taken < bytes;
+  note_conduit(conduit);
+  blocked_ = taken < bytes || in_conduit_;
   return taken;
 }
 
-void Sender::flush(int fd) {
+void Sender::flush(Conduit conduit) {
   wrote_this_turn_ = false;
   if (!wants_flush()) return;
   iovec parts[kWritePartsMax];
@@ -103,7 +96,7 @@ void Sender::flush(int fd) {
     parts[count++] = {const_cast<std::byte*>(segment.data), take};
     bytes += take;
   }
-  advance(write(fd, parts, count, bytes));
+  advance(write(conduit, parts, count, bytes));
 }
 
 void Sender::stage(const std::byte* bytes, std::size_t count) {

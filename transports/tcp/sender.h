@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "src/tls/conduit.h"
 #include "src/transport/transport.h"
 
 namespace tutti::tcp {
@@ -26,21 +27,25 @@ class Sender {
 
   explicit Sender(std::size_t copied_bytes_max);
 
-  SendState send(int fd, const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie);
+  SendState send(Conduit conduit, const Header& header, const std::byte* payload, std::size_t bytes,
+                 std::uint64_t cookie);
 
   // Writes one batch, unless the kernel's buffer is known to be full; begins a new turn.
-  void flush(int fd);
+  void flush(Conduit conduit);
   // The kernel has room again.
   void unblock() { blocked_ = false; }
   // The cookie of a borrowed payload that is wholly written, each once, in order.
   bool take_sent(std::uint64_t& cookie);
 
   bool is_blocked() const { return blocked_; }
-  bool wants_flush() const { return count_ > 0 && !blocked_ && error_ == 0; }
+  bool wants_flush() const { return (count_ > 0 || in_conduit_) && !blocked_ && error_ == 0; }
+  // TLS holds records that the kernel has not taken yet.
+  void note_conduit(Conduit conduit) { in_conduit_ = conduit.has_unsent(); }
   bool has_sent() const { return sent_count_ > 0; }
   bool wrote_this_turn() const { return wrote_this_turn_; }
   int error() const { return error_; }  // errno of the write that ended the stream, or 0
   std::size_t queued_bytes() const { return queued_bytes_; }
+  bool is_empty() const { return count_ == 0 && !in_conduit_; }
   bool is_unused() const { return number_ == 0; }
 
  private:
@@ -52,9 +57,9 @@ class Sender {
   };
   static constexpr std::size_t kSegmentsMax = 256;  // a power of two, more than 3 * kBorrowedMax
 
-  SendState write_through(int fd, const std::byte* head, const std::byte* payload, std::size_t bytes,
+  SendState write_through(Conduit conduit, const std::byte* head, const std::byte* payload, std::size_t bytes,
                           std::uint64_t cookie);
-  std::size_t write(int fd, iovec* parts, std::size_t count, std::size_t bytes);
+  std::size_t write(Conduit conduit, iovec* parts, std::size_t count, std::size_t bytes);
   void stage(const std::byte* bytes, std::size_t count);
   void borrow(const std::byte* bytes, std::size_t count, std::uint64_t cookie);
   void push(const Segment& segment);
@@ -76,6 +81,7 @@ class Sender {
   std::size_t sent_count_ = 0;
   std::uint64_t number_ = 0;  // of the next frame
   bool blocked_ = false;
+  bool in_conduit_ = false;
   bool wrote_this_turn_ = false;
   int error_ = 0;
 };

@@ -3,7 +3,8 @@
 // A lane is one connection. Lane i leaves by the i-th local NIC (modulo their number) that shares a subnet with the
 // peer; where none does, by any. Both ends prove that they know the job's key before anything else is said
 // (src/base/handshake.h), then tell each other which process, which lane and which limits they mean (greeting.h).
-// What follows is neither encrypted nor signed. See transport.h for how exactly one link results when both dial.
+// With `tls` all of that is inside TLS; without it, what follows is neither encrypted nor signed. See transport.h for
+// how exactly one link results when both dial.
 #pragma once
 
 #include <chrono>
@@ -17,6 +18,7 @@
 #include "src/base/ids.h"
 #include "src/base/log.h"
 #include "src/base/status.h"
+#include "src/tls/context.h"
 #include "src/transport/transport.h"
 
 namespace tutti {
@@ -30,6 +32,10 @@ struct TcpOptions {
   // The key is this process's own and goes out with its address: who was given the address may connect. Otherwise the
   // key is the same in every process of the job.
   bool publish_key = false;
+
+  // Null: no TLS. `tls_key` is the job's; mixed with the keys above it gives the pre-shared key of each connection.
+  std::shared_ptr<const TlsContext> tls;
+  SecretKey tls_key{};
 
   // NICs by name: "eth0" uses it, "^docker0" all but it. Empty: all that are up. Loopback is used where nothing else
   // is up, and towards processes on the same host.

@@ -80,6 +80,8 @@ class TcpTransport final : public Transport {
   std::string interface_of(const IpAddress& ip) const;  // empty: none of those that were there at first
   void drop(std::uint64_t serial, const std::string& cause, bool definitive, Instant now);
   void run_setup_timers(Instant now);
+  // `key` is the acceptor's. Null where there is no TLS.
+  std::unique_ptr<TlsChannel> make_tls(TlsChannel::Role role, const SecretKey& key, const Endpoint& peer) const;
   Greeting make_greeting(Greeting::Kind kind, const LaneKey& key) const;
 
   // accepting.cc
