@@ -12,9 +12,8 @@
 #include "src/base/format.h"
 #include "src/base/ids.h"
 #include "src/base/log_sink.h"
-#include "src/base/secret.h"
 #include "src/base/settings.h"
-#include "src/membership/tcp_store.h"
+#include "src/membership/stores.h"
 
 namespace tutti {
 namespace {
@@ -45,20 +44,21 @@ int serve(const Options& options) {
   if (!options.secret_file.empty()) overrides = {"TUTTI_SECRET=", "TUTTI_SECRET_FILE=" + options.secret_file};
   const auto settings = read_settings(environ, overrides);
   if (!settings) return complain(settings.status(), kExitUsage);
-  const auto secret = read_secret(*settings);
-  if (!secret) return complain(secret.status(), kExitUsage);
+  const auto access = read_store_access(*settings);
+  if (!access) return complain(access.status(), kExitUsage);
   const auto log = make_log(*settings);
   if (!log) return complain(log.status(), kExitUsage);
 
   TcpStoreServer::Options server_options;
   server_options.host = options.host;
   server_options.port = options.port;
-  server_options.secret = *secret;
+  server_options.secret = access->secret;
+  server_options.tls = access->tls;
   const auto server = TcpStoreServer::start(std::move(server_options), *log);
   if (!server) return complain(server.status().prefixed("no store was started"), kExitFailed);
   std::printf("%s\n", (*server)->address(options.host.empty() ? host_name() : options.host).c_str());
   if (std::fflush(stdout) != 0) return complain(Status::from_errno(errno, "print the address"), kExitFailed);
-  if (secret->empty()) {
+  if (access->secret.empty() && access->tls == nullptr) {
     log->write(LogLevel::warn, "store", "there is no secret (TUTTI_SECRET): whoever reaches this port is let in");
   }
   int signal = 0;
@@ -74,7 +74,8 @@ int main(int argc, char** argv) {
   CLI::App app(
       "Runs the store at which the processes of jobs meet (TUTTI_STORE), until SIGTERM or SIGINT. The first line "
       "that "
-      "it prints is its address. TUTTI_SECRET, TUTTI_SECRET_FILE and TUTTI_LOG are read as by every process of a "
+      "it prints is its address. TUTTI_SECRET, TUTTI_SECRET_FILE, TUTTI_TLS and TUTTI_LOG are read as by every "
+      "process of a "
       "job.");
   app.add_option("--host", options.host, "Address or name of this host to listen at; all addresses if not given");
   app.add_option("--port", options.port, "Port to listen at; any that is free if not given");

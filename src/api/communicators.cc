@@ -15,7 +15,6 @@
 #include "src/api/unique_id.h"
 #include "src/base/format.h"
 #include "src/base/random.h"
-#include "src/base/secret.h"
 #include "src/membership/rendezvous.h"
 #include "src/membership/stores.h"
 
@@ -227,15 +226,18 @@ std::string own_address() {
 
 }  // namespace
 
-Result<Store*> job_store(const LaunchEnvironment& launch, const std::string& secret, Instant deadline,
+Result<Store*> job_store(const LaunchEnvironment& launch, const Settings& settings, Instant deadline,
                          const Log& log) {
-  if (is_callback_address(launch.store)) return callback_store(launch.store, secret);
+  const Result<StoreAccess> access = read_store_access(settings);
+  if (!access) return access.status();
+  if (is_callback_address(launch.store)) return callback_store(launch.store, access->secret);
   Stores& all = stores();
   const std::lock_guard lock(all.mutex);
   // Rank 0 may have to serve it, whoever else of this process (a thread each) has joined already.
-  const std::string key = format("{}\n{}\n{}", launch.store, secret, launch.rank == 0 ? "serves" : "joins");
+  const std::string key =
+      format("{}\n{}\n{}", launch.store, access->fingerprint, launch.rank == 0 ? "serves" : "joins");
   if (const auto found = all.jobs.find(key); found != all.jobs.end()) return found->second.store.get();
-  Result<JobStore> joined = join_store(launch, secret, deadline, log);
+  Result<JobStore> joined = join_store(launch, *access, deadline, log);
   if (!joined) return joined.status();
   Store* const store = joined->store.get();
   if (store != nullptr) all.jobs[key] = std::move(*joined);
@@ -250,8 +252,6 @@ namespace {
 
 tutti_status create_in_job(tutti_comm** out, const LaunchEnvironment& launch, const Settings& settings,
                            const tutti_comm_options* options) {
-  const Result<std::string> secret = read_secret(settings);
-  if (!secret) return report(secret.status());
   Meeting meeting;
   meeting.name = name_of(options, kDefaultName);
   meeting.group = group_of(launch, meeting.name);
@@ -259,7 +259,7 @@ tutti_status create_in_job(tutti_comm** out, const LaunchEnvironment& launch, co
   meeting.size = launch.size;
   meeting.deadline = deadline_after(monotonic_now(), time_limit(timeout_of(options), settings.connect_timeout));
   if (launch.size > 1) {
-    const Result<Store*> store = job_store(launch, *secret, meeting.deadline, {});
+    const Result<Store*> store = job_store(launch, settings, meeting.deadline, {});
     if (!store) return report(store.status().prefixed(format("{} was not created", meeting.name)));
     meeting.store = *store;
   }
@@ -388,6 +388,9 @@ tutti_status tutti_unique_id_create(tutti_unique_id* id) {
   made.id.low = words[1];
   tutti::TcpStoreServer::Options options;
   options.secret = made.secret;
+  const auto tls = tutti::TlsContext::create(*settings);
+  if (!tls) return report(tls.status().prefixed("the rendezvous for a unique id was not started"));
+  options.tls = *tls;
   auto server = tutti::TcpStoreServer::start(options, {});
   if (!server) return report(server.status().prefixed("the rendezvous for a unique id was not started"));
   made.store = (*server)->address(tutti::own_address());
@@ -418,7 +421,9 @@ tutti_status tutti_comm_create(tutti_comm** comm, int size, const tutti_unique_i
   meeting.size = size;
   meeting.deadline = tutti::deadline_after(tutti::monotonic_now(),
                                            tutti::time_limit(tutti::timeout_of(options), settings->connect_timeout));
-  auto store = tutti::TcpStore::create(unique->store, unique->secret);
+  const auto tls = tutti::TlsContext::create(*settings);
+  if (!tls) return report(tls.status().prefixed(format("{} was not created", meeting.name)));
+  auto store = tutti::TcpStore::create(unique->store, unique->secret, *tls);
   if (!store) return report(store.status());
   meeting.store = size > 1 ? store->get() : nullptr;
   const tutti_status created = tutti::create(comm, meeting, *settings);

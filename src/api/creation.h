@@ -22,8 +22,7 @@ std::string name_of(const tutti_comm_options* options, const std::string& otherw
 Status check_creation(const char* function, tutti_comm** comm);
 
 // The job's store, served by this process if it is the one to do so. It lives as long as the process.
-Result<Store*> job_store(const LaunchEnvironment& launch, const std::string& secret, Instant deadline,
-                         const Log& log);
+Result<Store*> job_store(const LaunchEnvironment& launch, const Settings& settings, Instant deadline, const Log& log);
 std::string group_of(const LaunchEnvironment& launch, const std::string& name);
 
 std::uint64_t mix(std::uint64_t a, std::uint64_t b);

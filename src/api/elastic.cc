@@ -12,7 +12,6 @@
 #include "src/api/member_view.h"
 #include "src/api/state.h"
 #include "src/base/format.h"
-#include "src/base/secret.h"
 #include "src/engine/roll.h"
 #include "src/membership/stores.h"
 
@@ -253,10 +252,8 @@ class Refresh {
     LaunchEnvironment launch = comm_.launch;
     launch.rank = 0;
     launch.size = std::max(2, static_cast<int>(communicator().size()));
-    const Result<std::string> secret = read_secret(comm_.settings);
-    if (!secret) return;
-    const Result<Store*> store =
-        job_store(launch, *secret, comm_.runtime->now() + Nanoseconds(std::chrono::seconds(2)), comm_.runtime->log());
+    const Result<Store*> store = job_store(
+        launch, comm_.settings, comm_.runtime->now() + Nanoseconds(std::chrono::seconds(2)), comm_.runtime->log());
     if (store && *store != nullptr) comm_.store = *store;
   }
 
@@ -476,11 +473,9 @@ tutti_status tutti_comm_join(tutti_comm** comm, const char* store, const tutti_c
         invalid("tutti_comm_join: no store is named; pass the one at which the members met, or set "
                 "TUTTI_STORE"));
   }
-  const tutti::Result<std::string> secret = tutti::read_secret(*settings);
-  if (!secret) return report(secret.status());
   const tutti::Instant deadline = tutti::deadline_after(
       tutti::monotonic_now(), tutti::time_limit(tutti::timeout_of(options), settings->connect_timeout));
-  const tutti::Result<tutti::Store*> found = tutti::job_store(launch, *secret, deadline, {});
+  const tutti::Result<tutti::Store*> found = tutti::job_store(launch, *settings, deadline, {});
   if (!found) return report(found.status().prefixed("tutti_comm_join"));
   auto made = std::make_unique<tutti_comm>();
   made->settings = *settings;

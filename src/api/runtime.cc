@@ -15,6 +15,7 @@
 #include "src/base/hmac.h"
 #include "src/base/log_sink.h"
 #include "src/base/random.h"
+#include "src/base/secret.h"
 #include "transports/failover/failover.h"
 #include "transports/self/self_transport.h"
 #include "transports/shm/shm.h"
@@ -88,6 +89,16 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
   tcp.host_name = options.host_name;
   tcp.key = key;
   tcp.publish_key = true;
+  if (settings.tls != TlsMode::off) {
+    auto tls = TlsContext::create(settings);
+    if (!tls) return tls.status();
+    tcp.tls = *std::move(tls);
+    const auto secret = read_secret(settings);
+    if (!secret) return secret.status();
+    const auto tls_key = derive_key(*secret, "tutti tcp tls v1");
+    if (!tls_key) return tls_key.status();
+    tcp.tls_key = *tls_key;
+  }
   tcp.interfaces = settings.tcp_interfaces;
   tcp.port_first = settings.tcp_ports.first;
   tcp.port_last = settings.tcp_ports.last;

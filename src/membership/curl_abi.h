@@ -23,6 +23,9 @@ enum Option : int {
   kHeaderData = 10029,
   kWriteFunction = 20011,
   kHeaderFunction = 20079,
+  kCaFile = 10065,
+  kCertificateFile = 10025,
+  kKeyFile = 10087,
   kHttpVersion = 84,
   kNoSignal = 99,
   kTimeoutMs = 155,
@@ -39,10 +42,14 @@ enum Result : int {
   kCouldNotConnect = 7,
   kWriteError = 23,
   kOperationTimedOut = 28,
+  kSslCertificateProblem = 58,
+  kPeerFailedVerification = 60,
+  kSslCaBadFile = 77,
 };
 
 inline constexpr long kHttpVersion11 = 2;
 inline constexpr long kProtocolHttp = 1;
+inline constexpr long kProtocolHttps = 2;
 inline constexpr std::size_t kErrorBytes = 256;
 
 }  // namespace tutti::curl

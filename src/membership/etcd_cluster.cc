@@ -48,15 +48,50 @@ Code code_of(const EtcdRefusal& refusal) {
 }  // namespace
 
 std::string EtcdCluster::url(std::size_t member, std::string_view path) const {
-  return format("http://{}/v3/{}", to_string(members_[member]), path);
+  return format("{}://{}/v3/{}", access_.tls ? "https" : "http", to_string(members_[member]), path);
 }
 
+std::string EtcdCluster::token() const {
+  const std::lock_guard lock(mutex_);
+  return token_;
+}
+
+void EtcdCluster::set_token(std::string token) {
+  const std::lock_guard lock(mutex_);
+  token_ = std::move(token);
+}
+
+// Threads whose token has become old at the same time log in each for itself: etcd takes any number of tokens.
 EtcdCluster::Try EtcdCluster::try_once(std::size_t member, std::string_view path, const std::string& request,
                                        Nanoseconds limit) {
+  if (access_.user.empty()) return ask(member, path, request, limit, {});
+  if (const std::string known = token(); !known.empty()) {
+    Try one = ask(member, path, request, limit, known);
+    if (!one.wants_login) return one;
+  }
+  Try entered = log_in(member, limit);
+  return entered.answer.status.is_ok() ? ask(member, path, request, limit, token()) : entered;
+}
+
+EtcdCluster::Try EtcdCluster::log_in(std::size_t member, Nanoseconds limit) {
+  Try entered = ask(member, "auth/authenticate", encode_etcd_login(access_.user, access_.password), limit, {});
+  Status& status = entered.answer.status;
+  if (status.is_ok()) {
+    auto token = decode_etcd_token(entered.answer.body);
+    if (token) set_token(*std::move(token));
+    status = token.status();
+  }
+  status = status.prefixed(format("log in as {} (TUTTI_ETCD_USER)", access_.user));
+  entered.answer.in_doubt = false;  // of what was to be done, nothing is
+  return entered;
+}
+
+EtcdCluster::Try EtcdCluster::ask(std::size_t member, std::string_view path, const std::string& request,
+                                  Nanoseconds limit, const std::string& token) {
   const std::string name = to_string(members_[member]);
   Collector body(limits_.reply_bytes);
-  const HttpReply reply =
-      client_->post(url(member, path), request, limit, [&](std::string_view piece) { return body.take(piece); });
+  const HttpReply reply = client_->post(
+      url(member, path), request, limit, [&](std::string_view piece) { return body.take(piece); }, token);
   Try result;
   result.answer.in_doubt = reply.may_be_repeated;
   const auto lost = [&](std::string words) {
@@ -76,6 +111,12 @@ EtcdCluster::Try EtcdCluster::try_once(std::size_t member, std::string_view path
       return result;
     case HttpReply::End::timed_out:
       return lost(format("no answer within {}", format_duration(limit)));
+    case HttpReply::End::distrusted:
+      result.answer.status =
+          Status(Code::invalid, format("member {}: {}. See TUTTI_ETCD_AUTHORITY, TUTTI_ETCD_CERTIFICATE and "
+                                       "TUTTI_ETCD_KEY",
+                                       name, reply.words));
+      return result;
     case HttpReply::End::unreachable:
     case HttpReply::End::lost:
       return lost(reply.words);
@@ -89,6 +130,7 @@ EtcdCluster::Try EtcdCluster::try_once(std::size_t member, std::string_view path
     result.is_foreign = true;
     return lost(format("HTTP status {}, {}", reply.http_status, refusal.status().text()));
   }
+  result.wants_login = refusal->wants_login();
   if (refusal->may_pass()) return lost(format("{} (gRPC {})", refusal->text, refusal->code));
   result.answer.refusal = refusal->code;
   result.answer.status = Status(
@@ -143,22 +185,25 @@ Status EtcdCluster::watch(const std::string& request, Instant until, const TakeL
   std::string unfinished;
   bool has_begun = false;
   bool is_too_long = false;
-  const HttpReply reply = client_->post(url(member, "watch"), request, limit, [&](std::string_view piece) {
-    while (true) {
-      const std::size_t end = piece.find('\n');
-      if (piece.substr(0, end).size() > limits_.reply_bytes - unfinished.size()) {
-        is_too_long = true;
-        return false;
-      }
-      unfinished += piece.substr(0, end);
-      if (end == std::string_view::npos) return true;
-      has_begun = true;
-      const bool goes_on = take(unfinished);
-      unfinished.clear();
-      if (!goes_on) return false;
-      piece.remove_prefix(end + 1);
-    }
-  });
+  const HttpReply reply = client_->post(
+      url(member, "watch"), request, limit,
+      [&](std::string_view piece) {
+        while (true) {
+          const std::size_t end = piece.find('\n');
+          if (piece.substr(0, end).size() > limits_.reply_bytes - unfinished.size()) {
+            is_too_long = true;
+            return false;
+          }
+          unfinished += piece.substr(0, end);
+          if (end == std::string_view::npos) return true;
+          has_begun = true;
+          const bool goes_on = take(unfinished);
+          unfinished.clear();
+          if (!goes_on) return false;
+          piece.remove_prefix(end + 1);
+        }
+      },
+      token());
   if (is_too_long) {
     return {Code::system, format("member {} sends an event of more than {}, which is too much to take",
                                  to_string(members_[member]), format_bytes(limits_.reply_bytes))};

@@ -4,11 +4,14 @@
 //
 // A request whose answer was lost may have been acted upon, and is sent again all the same: what must not happen
 // twice is a transaction that can tell (etcd_session.h).
+//
+// Where there is a user, the first call logs in, and each later one whose token etcd no longer takes.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,6 +32,14 @@ struct EtcdLimits {
   std::size_t reply_bytes = std::size_t{96} << 20;
 };
 
+// How to get in: TLS or not, and who logs in.
+struct EtcdAccess {
+  bool tls = false;
+  HttpCertificates certificates;
+  std::string user;  // empty: nobody logs in
+  std::string password;
+};
+
 class EtcdCluster {
  public:
   struct Answer {
@@ -40,8 +51,8 @@ class EtcdCluster {
   // Judges one line; false ends the stream.
   using TakeLine = std::function<bool(std::string_view)>;
 
-  EtcdCluster(std::vector<HostPort> members, std::unique_ptr<HttpClient> client, EtcdLimits limits)
-      : members_(std::move(members)), client_(std::move(client)), limits_(limits) {}
+  EtcdCluster(std::vector<HostPort> members, std::unique_ptr<HttpClient> client, EtcdAccess access, EtcdLimits limits)
+      : members_(std::move(members)), client_(std::move(client)), access_(std::move(access)), limits_(limits) {}
 
   // `path` such as "kv/txn". Thread-safe. The first try is made even after the deadline, with the grace.
   // - TIMEOUT: the deadline passed; the cause of the last try is in the sentence.
@@ -61,14 +72,23 @@ class EtcdCluster {
     Answer answer;
     bool may_pass = false;
     bool is_foreign = false;  // whoever answered is no etcd
+    bool wants_login = false;
   };
 
   Try try_once(std::size_t member, std::string_view path, const std::string& request, Nanoseconds limit);
+  Try ask(std::size_t member, std::string_view path, const std::string& request, Nanoseconds limit,
+          const std::string& token);
+  Try log_in(std::size_t member, Nanoseconds limit);
+  std::string token() const;
+  void set_token(std::string token);
   std::string url(std::size_t member, std::string_view path) const;
 
   const std::vector<HostPort> members_;
   const std::unique_ptr<HttpClient> client_;
+  const EtcdAccess access_;
   const EtcdLimits limits_;
+  mutable std::mutex mutex_;
+  std::string token_;                  // that etcd gave us for the password; empty: not logged in
   std::atomic<std::size_t> first_{0};  // the member to ask, modulo their number
   std::atomic<bool> has_answered_{false};
 };

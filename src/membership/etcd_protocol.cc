@@ -245,6 +245,15 @@ std::string encode_lease_grant(std::int64_t seconds) { return format("{{\"TTL\":
 
 std::string encode_lease(std::int64_t lease) { return format("{{\"ID\":\"{}\"}}", lease); }
 
+std::string encode_etcd_login(std::string_view user, std::string_view password) {
+  return Json{{"name", user}, {"password", password}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+bool EtcdRefusal::wants_login() const {
+  constexpr int kUnauthenticated = 16;
+  return code == kUnauthenticated || text.find("revision of auth store is old") != std::string::npos;
+}
+
 bool EtcdRefusal::may_pass() const {
   // CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, ABORTED, INTERNAL, UNAVAILABLE: elections, time-outs, restarts.
   return code == 1 || code == 2 || code == 4 || code == 10 || code == 13 || code == 14;
@@ -301,6 +310,16 @@ Result<EtcdLeaseReply> decode_etcd_keep_alive(std::string_view text) {
   Reader reader(text);
   const Json& result = stream_result(reader);
   return finish(reader, EtcdLeaseReply{reader.number(result, "ID"), reader.number(result, "TTL")});
+}
+
+Result<std::string> decode_etcd_token(std::string_view text) {
+  Reader reader(text);
+  const Json& token = reader.member(reader.root(), "token", Json::value_t::string);
+  std::string found = token.is_string() ? token.get<std::string>() : std::string();
+  // It becomes a line of a request's header.
+  const auto is_plain = [](char c) { return c > ' ' && c < 0x7f; };
+  if (found.empty() || !std::all_of(found.begin(), found.end(), is_plain)) reader.complain("it has no token");
+  return finish(reader, std::move(found));
 }
 
 Result<EtcdRefusal> decode_etcd_refusal(std::string_view text) {

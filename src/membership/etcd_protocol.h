@@ -56,6 +56,7 @@ std::string encode(const EtcdTransaction& transaction);
 std::string encode_watch(const EtcdRange& range);  // from range.revision on
 std::string encode_lease_grant(std::int64_t seconds);
 std::string encode_lease(std::int64_t lease);  // of a keep-alive or a revocation
+std::string encode_etcd_login(std::string_view user, std::string_view password);
 
 // ---- Replies. INVALID with the reason when the text is not such a reply.
 
@@ -110,6 +111,8 @@ struct EtcdRefusal {
 
   // Whether another try, or another member, may do better. The request may then have been acted upon all the same.
   bool may_pass() const;
+  // Whether the token that was shown is no longer good, or none was: logging in (again) may help.
+  bool wants_login() const;
 };
 
 Result<EtcdRangeReply> decode_etcd_range(std::string_view text);
@@ -117,6 +120,7 @@ Result<EtcdTransactionReply> decode_etcd_transaction(std::string_view text);
 Result<EtcdWatchReply> decode_etcd_watch(std::string_view line);
 Result<EtcdLeaseReply> decode_etcd_lease_grant(std::string_view text);
 Result<EtcdLeaseReply> decode_etcd_keep_alive(std::string_view text);
+Result<std::string> decode_etcd_token(std::string_view text);
 Result<EtcdRefusal> decode_etcd_refusal(std::string_view text);
 
 }  // namespace tutti

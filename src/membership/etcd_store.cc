@@ -13,19 +13,22 @@ namespace tutti {
 namespace {
 
 constexpr std::string_view kScheme = "etcd://";
+constexpr std::string_view kTlsScheme = "etcds://";
 constexpr std::string_view kDefaultPrefix = "tutti";
 
 }  // namespace
 
 Result<EtcdAddress> parse_etcd_address(std::string_view address) {
   const auto bad = [&] {
-    return Status(
-        Code::invalid,
-        format("the address \"{}\" is malformed; expected etcd://HOST:PORT[,HOST:PORT...][/PREFIX]", address));
+    return Status(Code::invalid,
+                  format("the address \"{}\" is malformed; expected etcd://HOST:PORT[,HOST:PORT...][/PREFIX], or "
+                         "etcds:// for TLS",
+                         address));
   };
-  if (!address.starts_with(kScheme)) return bad();
-  std::string_view rest = address.substr(kScheme.size());
   EtcdAddress parsed;
+  parsed.tls = address.starts_with(kTlsScheme);
+  if (!parsed.tls && !address.starts_with(kScheme)) return bad();
+  std::string_view rest = address.substr(parsed.tls ? kTlsScheme.size() : kScheme.size());
   const std::size_t slash = rest.find('/');
   parsed.prefix = slash == std::string_view::npos ? kDefaultPrefix : rest.substr(slash + 1);
   while (parsed.prefix.ends_with('/')) parsed.prefix.pop_back();
@@ -48,23 +51,24 @@ Result<std::unique_ptr<EtcdStore>> EtcdStore::create(std::string_view address, s
   if (!parsed) return parsed.status();
   const auto seal = StoreSeal::create(secret, "tutti etcd store v1");
   if (!seal) return seal.status();
-  auto client = HttpClient::create();
+  options.access.tls = parsed->tls;
+  auto client = HttpClient::create(options.access.certificates);
   if (!client) return client.status().prefixed(format("store {}", address));
-  return std::unique_ptr<EtcdStore>(new EtcdStore(*std::move(parsed), *std::move(client), *seal, options));
+  return std::unique_ptr<EtcdStore>(new EtcdStore(*std::move(parsed), *std::move(client), *seal, std::move(options)));
 }
 
 EtcdStore::EtcdStore(EtcdAddress address, std::unique_ptr<HttpClient> client, const StoreSeal& seal, Options options)
     : address_(std::move(address)),
-      options_(options),
+      options_(std::move(options)),
       data_prefix_(address_.prefix + "/data/"),
       seal_(seal),
-      cluster_(address_.members, std::move(client), options.limits),
-      lease_(cluster_, seal_, address_.prefix + "/lease", options.lease_seconds) {}
+      cluster_(address_.members, std::move(client), options_.access, options_.limits),
+      lease_(cluster_, seal_, address_.prefix + "/lease", options_.lease_seconds) {}
 
 std::string EtcdStore::address() const {
-  std::string text(kScheme);
+  std::string text(address_.tls ? kTlsScheme : kScheme);
   for (const HostPort& member : address_.members) {
-    if (text.size() > kScheme.size()) text += ',';
+    if (!text.ends_with('/')) text += ',';
     text += to_string(member);
   }
   return text + '/' + address_.prefix;

@@ -2,7 +2,7 @@
 // process of the job, and the death of a minority of etcd's members.
 //
 // - Keys stand below PREFIX/data/, sealed with the job's secret (store_seal.h), on a lease that the job's processes
-//   share and keep alive (etcd_lease.h). etcd's own passwords and TLS are not used.
+//   share and keep alive (etcd_lease.h). etcd's own users and TLS keep others away from them.
 // - Every change happens exactly once, though its answer be lost (etcd_session.h).
 // - Who waits is woken by a watch. It is renewed every few seconds from where it stood, at the next member each time,
 //   so that one that has fallen silent is left.
@@ -27,17 +27,19 @@
 namespace tutti {
 
 struct EtcdAddress {
+  bool tls = false;
   std::vector<HostPort> members;
   std::string prefix;
 };
 
-// "etcd://HOST:PORT[,HOST:PORT...][/PREFIX]"; the prefix is "tutti" where none is given.
+// "etcd://HOST:PORT[,HOST:PORT...][/PREFIX]", or "etcds://..." for TLS; the prefix is "tutti" where none is given.
 Result<EtcdAddress> parse_etcd_address(std::string_view address);
 
 class EtcdStore final : public Store {
  public:
   struct Options {
     EtcdLimits limits;
+    EtcdAccess access;                                 // but for its `tls`, which the address tells
     Nanoseconds watch_time = std::chrono::seconds(5);  // then it is renewed
     std::int64_t lease_seconds = 3600;                 // for which the keys outlive the job
     std::int64_t session_seconds = 600;

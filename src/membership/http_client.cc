@@ -22,7 +22,7 @@ struct CurlLibrary {
   int (*easy_perform)(curl::Handle*) = nullptr;
   const char* (*easy_strerror)(int) = nullptr;
   curl::List* (*slist_append)(curl::List*, const char*) = nullptr;
-  curl::List* headers = nullptr;  // of every request
+  void (*slist_free_all)(curl::List*) = nullptr;
 };
 
 namespace {
@@ -69,17 +69,14 @@ Result<CurlLibrary> load(const char* name) {
       find(library, "curl_easy_setopt", curl.easy_setopt) && find(library, "curl_easy_getinfo", curl.easy_getinfo) &&
       find(library, "curl_easy_perform", curl.easy_perform) &&
       find(library, "curl_easy_strerror", curl.easy_strerror) &&
-      find(library, "curl_slist_append", curl.slist_append);
+      find(library, "curl_slist_append", curl.slist_append) &&
+      find(library, "curl_slist_free_all", curl.slist_free_all);
   if (!complete) {
     return Status(Code::unsupported,
                   format("an etcd store needs libcurl, but {} lacks a function: {}", name, dlerror()));
   }
   if (const int error = curl.global_init(curl::kGlobalAll); error != curl::kOk) {
     return Status(Code::unsupported, format("curl_global_init: {} (libcurl {})", curl.easy_strerror(error), error));
-  }
-  // "Expect" would make large requests wait for a permission that some servers never give.
-  for (const char* const header : {"Content-Type: application/json", "Expect:"}) {
-    curl.headers = curl.slist_append(curl.headers, header);
   }
   return curl;
 }
@@ -102,23 +99,26 @@ HttpReply::End judge(int error, bool stopped) {
   if (error == curl::kOk) return HttpReply::End::answered;
   if (stopped) return HttpReply::End::stopped;
   if (error == curl::kCouldNotConnect || error == curl::kCouldNotResolveHost) return HttpReply::End::unreachable;
+  if (error == curl::kSslCertificateProblem || error == curl::kPeerFailedVerification || error == curl::kSslCaBadFile)
+    return HttpReply::End::distrusted;
   if (error == curl::kOperationTimedOut) return HttpReply::End::timed_out;
   return HttpReply::End::lost;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<HttpClient>> HttpClient::create(const char* library) {
+Result<std::unique_ptr<HttpClient>> HttpClient::create(HttpCertificates certificates, const char* library) {
   const auto curl = library_named(library);
   if (!curl) return curl.status();
-  return std::unique_ptr<HttpClient>(new HttpClient(**curl));
+  return std::unique_ptr<HttpClient>(new HttpClient(**curl, std::move(certificates)));
 }
 
 HttpClient::~HttpClient() {
   for (curl::Handle* const handle : idle_) curl_.easy_cleanup(handle);
 }
 
-HttpReply HttpClient::post(const std::string& url, std::string_view body, Nanoseconds limit, const Take& take) {
+HttpReply HttpClient::post(const std::string& url, std::string_view body, Nanoseconds limit, const Take& take,
+                           const std::string& authorization) {
   curl::Handle* handle = nullptr;
   {
     const std::lock_guard lock(mutex_);
@@ -141,10 +141,20 @@ HttpReply HttpClient::post(const std::string& url, std::string_view body, Nanose
       std::max<long>(1, static_cast<long>(std::chrono::ceil<std::chrono::milliseconds>(limit).count()));
   curl_.easy_reset(handle);
   curl_.easy_setopt(handle, curl::kUrl, url.c_str());
-  curl_.easy_setopt(handle, curl::kProtocols, curl::kProtocolHttp);
+  const bool is_secure = url.starts_with("https:");
+  curl_.easy_setopt(handle, curl::kProtocols, is_secure ? curl::kProtocolHttps : curl::kProtocolHttp);
+  if (!certificates_.authority.empty()) curl_.easy_setopt(handle, curl::kCaFile, certificates_.authority.c_str());
+  if (!certificates_.certificate.empty()) {
+    curl_.easy_setopt(handle, curl::kCertificateFile, certificates_.certificate.c_str());
+    curl_.easy_setopt(handle, curl::kKeyFile, certificates_.key.c_str());
+  }
   curl_.easy_setopt(handle, curl::kProxy, "");
   curl_.easy_setopt(handle, curl::kHttpVersion, curl::kHttpVersion11);
-  curl_.easy_setopt(handle, curl::kHttpHeader, curl_.headers);
+  // "Expect" would make large requests wait for a permission that some servers never give.
+  curl::List* headers = curl_.slist_append(nullptr, "Content-Type: application/json");
+  headers = curl_.slist_append(headers, "Expect:");
+  if (!authorization.empty()) headers = curl_.slist_append(headers, ("Authorization: " + authorization).c_str());
+  curl_.easy_setopt(handle, curl::kHttpHeader, headers);
   curl_.easy_setopt(handle, curl::kPostFieldSizeLarge, static_cast<std::int64_t>(body.size()));
   curl_.easy_setopt(handle, curl::kPostFields, body.data());
   curl_.easy_setopt(handle, curl::kNoSignal, 1L);
@@ -156,6 +166,7 @@ HttpReply HttpClient::post(const std::string& url, std::string_view body, Nanose
   curl_.easy_setopt(handle, curl::kHeaderFunction, &on_header);
   curl_.easy_setopt(handle, curl::kHeaderData, &transfer);
   const int error = curl_.easy_perform(handle);
+  curl_.slist_free_all(headers);
   long http_status = 0;
   curl_.easy_getinfo(handle, curl::kResponseCode, &http_status);
   long connects = 0;

@@ -1,5 +1,5 @@
-// HttpClient: POST requests over HTTP/1.1 by libcurl, which is loaded when the first client is made. Connections are
-// kept for the next request. Thread-safe: each request has a connection to itself.
+// HttpClient: POST requests over HTTP/1.1, also inside TLS, by libcurl, which is loaded when the first client is
+// made. Connections are kept for the next request. Thread-safe: each request has a connection to itself.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +27,7 @@ struct HttpReply {
     unreachable,  // no connection: the request has certainly not been seen
     lost,         // after that: it may have been acted upon
     timed_out,    // the time limit passed, the connection being there
+    distrusted,   // a certificate will not do, the server's or ours: the request has not been seen
   };
   End end = End::lost;
   int http_status = 0;  // 0: none came
@@ -36,22 +37,33 @@ struct HttpReply {
   std::string words;  // why, where it did not end well: the system's words or libcurl's
 };
 
+struct HttpCertificates {   // paths of PEM files, for https
+  std::string authority;    // empty: the system's
+  std::string certificate;  // empty: none is shown
+  std::string key;
+};
+
 class HttpClient {
  public:
   // Gets the body in pieces; false ends the request.
   using Take = std::function<bool(std::string_view)>;
 
   // UNSUPPORTED when the library cannot be loaded, with the loader's words and the package to install.
-  static Result<std::unique_ptr<HttpClient>> create(const char* library = "libcurl.so.4");
+  static Result<std::unique_ptr<HttpClient>> create(HttpCertificates certificates = {},
+                                                    const char* library = "libcurl.so.4");
   ~HttpClient();
 
-  // Never follows redirections, and goes past every proxy of the environment.
-  HttpReply post(const std::string& url, std::string_view body, Nanoseconds limit, const Take& take);
+  // Never follows redirections, and goes past every proxy of the environment. `authorization` is the header of that
+  // name, not sent where it is empty.
+  HttpReply post(const std::string& url, std::string_view body, Nanoseconds limit, const Take& take,
+                 const std::string& authorization = {});
 
  private:
-  explicit HttpClient(const CurlLibrary& curl) : curl_(curl) {}
+  HttpClient(const CurlLibrary& curl, HttpCertificates certificates)
+      : curl_(curl), certificates_(std::move(certificates)) {}
 
   const CurlLibrary& curl_;
+  const HttpCertificates certificates_;
   std::mutex mutex_;
   std::vector<curl::Handle*> idle_;  // with their open connections
 };

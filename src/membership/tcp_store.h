@@ -1,5 +1,6 @@
 // The embedded tcp store: a server that lives in one process of the job (rank 0 by default), and the client of it. No
-// server needs to be installed. Connections are authenticated by the handshake (src/base/handshake.h).
+// server needs to be installed. Connections are authenticated by the handshake (src/base/handshake.h), inside TLS
+// where a TlsContext is given.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +10,13 @@
 #include <thread>
 #include <vector>
 
+#include "src/base/handshake.h"
 #include "src/base/hmac.h"
 #include "src/base/log.h"
 #include "src/membership/store.h"
 #include "src/membership/store_protocol.h"
 #include "src/membership/tcp_socket.h"
+#include "src/tls/conduit.h"
 
 namespace tutti {
 
@@ -23,13 +26,14 @@ namespace tutti {
 class TcpStoreServer {
  public:
   struct Options {
-    std::string host;        // empty: every address, IPv4 and IPv6
-    std::uint16_t port = 0;  // 0: any that is free
-    std::string secret;      // empty: whoever speaks the protocol is let in
+    std::string host;                       // empty: every address, IPv4 and IPv6
+    std::uint16_t port = 0;                 // 0: any that is free
+    std::string secret;                     // empty: whoever speaks the protocol is let in
+    std::shared_ptr<const TlsContext> tls;  // null: without
     Nanoseconds handshake_time = std::chrono::seconds(10);
     Nanoseconds stall_time = std::chrono::seconds(60);  // for a client that does not take its reply
     std::size_t clients = 65536;                        // connections at once
-    std::size_t strangers = 4096;                       // of them those that have not proven themselves yet
+    std::size_t strangers = 4096;  // of them those that have not proven themselves yet; in TLS at most 1024
     std::size_t table_bytes = std::size_t{256} << 20;   // what may be stored
     std::size_t unsent_bytes = std::size_t{512} << 20;  // replies that wait for slow readers, all together
   };
@@ -57,7 +61,8 @@ class TcpStoreServer {
 class TcpStore final : public Store {
  public:
   // `address` is "tcp://HOST:PORT".
-  static Result<std::unique_ptr<TcpStore>> create(std::string_view address, std::string_view secret);
+  static Result<std::unique_ptr<TcpStore>> create(std::string_view address, std::string_view secret,
+                                                  std::shared_ptr<const TlsContext> tls = nullptr);
 
   Status set(std::string_view key, std::string_view value, Instant deadline) override;
   Result<std::string> get(std::string_view key, Instant deadline) override;
@@ -69,21 +74,34 @@ class TcpStore final : public Store {
   std::string address() const override;
 
  private:
-  TcpStore(HostPort server, const SecretKey& key) : server_(std::move(server)), key_(key) {}
+  struct Connection {
+    Descriptor fd;
+    std::unique_ptr<TlsChannel> tls;  // null: without
+    Conduit conduit() const { return {fd.get(), tls.get()}; }
+  };
+
+  TcpStore(HostPort server, const SecretKey& key, std::shared_ptr<const TlsContext> tls, const SecretKey& tls_key)
+      : server_(std::move(server)), key_(key), tls_(std::move(tls)), tls_key_(tls_key) {}
 
   Result<StoreReply> call(StoreRequest request, Instant deadline);
-  Result<Descriptor> connection(Instant deadline);
-  Result<Descriptor> connect(Instant deadline, bool was_connected) const;
-  Status authenticate(int fd, Instant deadline) const;
+  Result<Connection> connection(Instant deadline);
+  Result<Connection> connect(Instant deadline, bool was_connected) const;
+  std::string name() const { return "the store at " + to_string(server_); }
+  Status secure(Connection& connection, Handshake& handshake, Instant deadline) const;
+  Status authenticate(Connection& connection, Instant deadline) const;
 
   const HostPort server_;
   const SecretKey key_;
+  const std::shared_ptr<const TlsContext> tls_;
+  const SecretKey tls_key_;
   std::mutex mutex_;
-  std::vector<Descriptor> idle_;  // connections that no call uses
+  std::vector<Connection> idle_;  // connections that no call uses
   bool was_connected_ = false;    // the server has answered us before
 };
 
 // The key of the handshake between them.
 Result<SecretKey> tcp_store_key(std::string_view secret);
+// And that of TLS, where it goes by a pre-shared key.
+Result<SecretKey> tcp_store_tls_key(std::string_view secret);
 
 }  // namespace tutti

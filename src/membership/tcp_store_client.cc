@@ -33,30 +33,35 @@ bool usable(int fd) {
 
 Status lost(int error, std::string_view what) { return {Code::peer_lost, Status::from_errno(error, what).text()}; }
 
-Status send_all(int fd, std::string_view bytes, Instant deadline) {
-  while (!bytes.empty()) {
-    const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+// The server's own words where it has refused us in TLS.
+Status lost(Conduit conduit, int error, std::string_view what) {
+  return conduit.tls != nullptr && conduit.tls->failed() ? conduit.tls->status() : lost(error, what);
+}
+
+Status send_all(Conduit conduit, std::string_view bytes, Instant deadline) {
+  while (!bytes.empty() || conduit.has_unsent()) {
+    const ssize_t sent = send_to(conduit, bytes.data(), bytes.size());
     if (sent >= 0) {
       bytes.remove_prefix(static_cast<std::size_t>(sent));
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      if (!wait_ready(fd, POLLOUT, deadline)) {
+      if (!wait_ready(conduit.fd, POLLOUT, deadline)) {
         return {Code::timeout, format("{} bytes of a request were not taken by the deadline", bytes.size())};
       }
-    } else if (errno != EINTR) {
-      return lost(errno, "send a request");
+    } else {
+      return lost(conduit, errno, "send a request");
     }
   }
   return {};
 }
 
-Result<StoreReply> receive_reply(int fd, Instant deadline) {
+Result<StoreReply> receive_reply(Conduit conduit, Instant deadline) {
   FrameReader reader(kStoreReplyBytes);
   std::vector<char> arrived(64 * 1024);
   while (true) {
     const auto frame = reader.next();
     if (!frame) return frame.status();
     if (*frame) return decode_reply(**frame);
-    const ssize_t got = recv(fd, arrived.data(), arrived.size(), 0);
+    const ssize_t got = receive_from(conduit, arrived.data(), arrived.size());
     if (got > 0) {
       reader.feed({arrived.data(), static_cast<std::size_t>(got)});
     } else if (got == 0) {
@@ -64,11 +69,11 @@ Result<StoreReply> receive_reply(int fd, Instant deadline) {
                     "the connection was closed before the reply came. The process that hosts the store "
                     "(rank 0 by default) has ended or refused the request");
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      if (!wait_ready(fd, POLLIN, deadline)) {
+      if (!wait_ready(conduit.fd, POLLIN, deadline)) {
         return Status(Code::timeout, "a request was not answered by the deadline");
       }
-    } else if (errno != EINTR) {
-      return lost(errno, "receive a reply");
+    } else {
+      return lost(conduit, errno, "receive a reply");
     }
   }
 }
@@ -82,7 +87,10 @@ std::int64_t wait_until(Instant deadline) {
 
 Result<SecretKey> tcp_store_key(std::string_view secret) { return derive_key(secret, "tutti store v1"); }
 
-Result<std::unique_ptr<TcpStore>> TcpStore::create(std::string_view address, std::string_view secret) {
+Result<SecretKey> tcp_store_tls_key(std::string_view secret) { return derive_key(secret, "tutti store tls v1"); }
+
+Result<std::unique_ptr<TcpStore>> TcpStore::create(std::string_view address, std::string_view secret,
+                                                   std::shared_ptr<const TlsContext> tls) {
   if (!address.starts_with(kScheme)) {
     return Status(Code::invalid, format("the address \"{}\" is malformed; expected tcp://HOST:PORT", address));
   }
@@ -90,7 +98,9 @@ Result<std::unique_ptr<TcpStore>> TcpStore::create(std::string_view address, std
   if (!server) return server.status();
   const auto key = tcp_store_key(secret);
   if (!key) return key.status();
-  return std::unique_ptr<TcpStore>(new TcpStore(*std::move(server), *key));
+  const auto tls_key = tcp_store_tls_key(secret);
+  if (!tls_key) return tls_key.status();
+  return std::unique_ptr<TcpStore>(new TcpStore(*std::move(server), *key, std::move(tls), *tls_key));
 }
 
 std::string TcpStore::address() const { return std::string(kScheme) + to_string(server_); }
@@ -148,52 +158,53 @@ Result<std::int64_t> TcpStore::remove(std::string_view prefix, Instant deadline)
 
 // A TIMEOUT of the server comes back as a reply, since it carries what a gather found; other errors as a status.
 Result<StoreReply> TcpStore::call(StoreRequest request, Instant deadline) {
-  auto fd = connection(deadline);
-  if (!fd) return fd.status();
+  auto used = connection(deadline);
+  if (!used) return used.status();
   request.wait_ns = wait_until(deadline);
   const Instant hard_deadline = with_grace(deadline);
-  TUTTI_RETURN_IF_ERROR(at_store(*this, send_all(fd->get(), encode(request), hard_deadline)));
-  auto reply = receive_reply(fd->get(), hard_deadline);
+  TUTTI_RETURN_IF_ERROR(at_store(*this, send_all(used->conduit(), encode(request), hard_deadline)));
+  auto reply = receive_reply(used->conduit(), hard_deadline);
   if (!reply) return at_store(*this, reply.status());
   {
     const std::lock_guard lock(mutex_);
-    idle_.push_back(*std::move(fd));
+    idle_.push_back(*std::move(used));
   }
   if (reply->code != Code::ok && reply->code != Code::timeout) return at_store(*this, {reply->code, reply->text});
   return reply;
 }
 
-Result<Descriptor> TcpStore::connection(Instant deadline) {
+Result<TcpStore::Connection> TcpStore::connection(Instant deadline) {
   bool was_connected = false;
   while (true) {
-    Descriptor fd;
+    Connection idle;
     {
       const std::lock_guard lock(mutex_);
       was_connected = was_connected_;
       if (idle_.empty()) break;
-      fd = std::move(idle_.back());
+      idle = std::move(idle_.back());
       idle_.pop_back();
     }
-    if (usable(fd.get())) return fd;
+    if (usable(idle.fd.get())) return idle;
   }
-  auto fd = connect(deadline, was_connected);
-  if (fd && !was_connected) {
+  auto made = connect(deadline, was_connected);
+  if (made && !was_connected) {
     const std::lock_guard lock(mutex_);
     was_connected_ = true;
   }
-  return fd;
+  return made;
 }
 
 // Tries again, more and more slowly, for as long as the cause may pass.
-Result<Descriptor> TcpStore::connect(Instant deadline, bool was_connected) const {
+Result<TcpStore::Connection> TcpStore::connect(Instant deadline, bool was_connected) const {
   const Instant start = monotonic_now();
   Nanoseconds pause = 5ms;
   for (int tries = 1;; ++tries) {
     auto fd = connect_once(server_, deadline);
     Status cause = fd.status();
     if (fd) {
-      cause = authenticate(fd->get(), deadline);
-      if (cause) return fd;
+      Connection made{*std::move(fd), nullptr};
+      cause = authenticate(made, deadline);
+      if (cause) return made;
     }
     if (cause.code() != Code::again) return at_store(*this, cause);
     if (was_connected && !fd && cause.text().find("(ECONNREFUSED") != std::string::npos) {
@@ -218,26 +229,54 @@ Result<Descriptor> TcpStore::connect(Instant deadline, bool was_connected) const
 }
 
 // AGAIN when the connection ended: the server may have been too busy, or be on its way down.
-Status TcpStore::authenticate(int fd, Instant deadline) const {
+Status TcpStore::secure(Connection& connection, Handshake& handshake, Instant deadline) const {
+  connection.tls = std::make_unique<TlsChannel>(tls_, TlsChannel::Role::client, tls_key_, name());
+  while (true) {
+    const TlsChannel::Step step = connection.tls->handshake(connection.fd.get());
+    if (step == TlsChannel::Step::done) break;
+    const Status& status = connection.tls->status();
+    if (step == TlsChannel::Step::failed) {
+      return status.code() == Code::peer_lost ? Status(Code::again, status.text()) : status;
+    }
+    const short events = connection.tls->has_unsent() ? POLLIN | POLLOUT : POLLIN;
+    if (!wait_ready(connection.fd.get(), events, deadline)) {
+      return {Code::again, format("{} took the connection but did not answer it in TLS", name())};
+    }
+  }
+  const auto binding = connection.tls->binding();
+  return binding ? handshake.bind(*binding) : binding.status();
+}
+
+// AGAIN as above. In TLS 1.3 the server judges us last, so its refusal may come only here.
+Status TcpStore::authenticate(Connection& connection, Instant deadline) const {
   const auto nonce = new_nonce();
   if (!nonce) return nonce.status();
-  Handshake handshake(Handshake::Role::client, key_, *nonce, "the store at " + to_string(server_));
+  Handshake handshake(Handshake::Role::client, key_, *nonce, name());
+  if (tls_ != nullptr) TUTTI_RETURN_IF_ERROR(secure(connection, handshake, deadline));
+  const Conduit conduit = connection.conduit();
+  const auto ended = [&](Status otherwise) {
+    std::byte none;
+    if (conduit.tls != nullptr && !conduit.tls->failed()) static_cast<void>(receive_from(conduit, &none, 1));
+    return conduit.tls != nullptr && conduit.tls->failed() ? conduit.tls->status() : otherwise;
+  };
   while (true) {
     const auto output = handshake.take_output();
     const std::string_view bytes(reinterpret_cast<const char*>(output.data()), output.size());
-    const Status sent = send_all(fd, bytes, deadline);
+    const Status sent = send_all(conduit, bytes, deadline);
     if (handshake.failed()) return handshake.status();
-    if (!sent) return {Code::again, sent.text()};
+    if (!sent) return ended({Code::again, sent.text()});
     if (handshake.done()) return {};
-    if (!wait_ready(fd, POLLIN, deadline)) {
-      return {Code::again, format("the store at {} took the connection but did not answer it", to_string(server_))};
-    }
     std::array<std::byte, 128> arrived;
-    const ssize_t got = recv(fd, arrived.data(), std::min(arrived.size(), handshake.wanted()), 0);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-    if (got == 0) return {Code::again, format("the store at {} closed the connection", to_string(server_))};
-    if (got < 0) return {Code::again, Status::from_errno(errno, "handshake").text()};
-    handshake.feed(std::span(arrived).first(static_cast<std::size_t>(got)));
+    const ssize_t got = receive_from(conduit, arrived.data(), std::min(arrived.size(), handshake.wanted()));
+    if (got > 0) {
+      handshake.feed(std::span(arrived).first(static_cast<std::size_t>(got)));
+    } else if (got == 0) {
+      return ended({Code::again, format("{} closed the connection", name())});
+    } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
+      return ended({Code::again, Status::from_errno(errno, "handshake").text()});
+    } else if (!wait_ready(conduit.fd, POLLIN, deadline)) {
+      return {Code::again, format("{} took the connection but did not answer it", name())};
+    }
   }
 }
 

@@ -46,7 +46,9 @@ struct Connection {
   Descriptor fd;
   const std::string peer;
   Handshake handshake;
+  std::unique_ptr<TlsChannel> tls;  // null: without
   FrameReader reader;
+  bool is_bound = false;  // TLS is through, and the handshake knows of it
   bool trusted = false;
   bool asked = false;  // the service has its request and has not answered
   bool doomed = false;
@@ -55,6 +57,9 @@ struct Connection {
   std::size_t sent = 0;
   std::uint32_t interest = EPOLLIN;  // what epoll was told
   Instant deadline = kNever;         // of the handshake, or of a reply that is not taken
+
+  Conduit conduit() const { return {fd.get(), tls.get()}; }
+  bool has_unread() const { return tls != nullptr && tls->has_unread(); }
 };
 
 // Lets a few lines a second through and counts the others: a flood of strangers must not become a flood of lines.
@@ -85,10 +90,12 @@ class LineBudget {
 
 class TcpStoreServer::Loop {
  public:
-  Loop(Options options, Log log, const SecretKey& key, Descriptor listener, Descriptor epoll)
+  Loop(Options options, Log log, const SecretKey& key, const SecretKey& tls_key, Descriptor listener,
+       Descriptor epoll)
       : options_(std::move(options)),
         log_(std::move(log)),
         key_(key),
+        tls_key_(tls_key),
         listener_(std::move(listener)),
         epoll_(std::move(epoll)),
         reserve_(open("/dev/null", O_RDONLY | O_CLOEXEC)),
@@ -179,6 +186,10 @@ class TcpStoreServer::Loop {
     tune_connection(fd.get());
     const ConnectionId id = next_id_++;
     auto connection = std::make_unique<Connection>(id, std::move(fd), std::move(peer), key_, *nonce);
+    if (options_.tls != nullptr) {
+      connection->tls =
+          std::make_unique<TlsChannel>(options_.tls, TlsChannel::Role::server, tls_key_, connection->peer);
+    }
     if (const Status status = watch(connection->fd.get(), id); !status) {
       return complain(LogLevel::warn, "{} turned away: {}", connection->peer, status.text());
     }
@@ -256,21 +267,62 @@ class TcpStoreServer::Loop {
     if ((events & EPOLLIN) != 0) read_requests(connection);
   }
 
+  // Whether TLS is through, where there is any.
+  bool is_secure(Connection& connection) {
+    if (connection.tls == nullptr || connection.is_bound) return true;
+    TlsChannel& tls = *connection.tls;
+    const TlsChannel::Step step = tls.handshake(connection.fd.get());
+    if (step == TlsChannel::Step::failed) {
+      complain(tls.status().code() == Code::peer_lost ? LogLevel::info : LogLevel::warn, "{}", tls.status().text());
+      doom(connection);
+      return false;
+    }
+    if (tls.has_unsent()) {  // all of a handshake fits into the buffer of a new socket
+      doom(connection);
+      return false;
+    }
+    if (step == TlsChannel::Step::waiting) return false;
+    const auto binding = tls.binding();
+    const Status bound = binding ? connection.handshake.bind(*binding) : binding.status();
+    connection.is_bound = bound.is_ok();
+    if (!bound) {
+      complain(LogLevel::warn, "{}", bound.text());
+      doom(connection);
+    }
+    return connection.is_bound;
+  }
+
   void read_handshake(Connection& connection) {
+    if (!is_secure(connection)) return;
+    while (step_handshake(connection) && !connection.trusted && connection.has_unread()) {
+    }
+    if (connection.trusted && connection.has_unread()) read_requests(connection);
+  }
+
+  // False where nothing came, or nothing more will.
+  bool step_handshake(Connection& connection) {
     std::array<std::byte, 128> arrived;
     Handshake& handshake = connection.handshake;
-    const ssize_t got = recv(connection.fd.get(), arrived.data(), std::min(arrived.size(), handshake.wanted()), 0);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    const ssize_t got =
+        receive_from(connection.conduit(), arrived.data(), std::min(arrived.size(), handshake.wanted()));
+    if (got < 0 && errno == EAGAIN) return false;
     if (got <= 0) {
-      complain(LogLevel::info, "{} closed the connection before it finished the handshake", connection.peer);
-      return doom(connection);
+      if (connection.tls != nullptr && connection.tls->failed()) {
+        complain(LogLevel::warn, "{}", connection.tls->status().text());
+      } else {
+        complain(LogLevel::info, "{} closed the connection before it finished the handshake", connection.peer);
+      }
+      doom(connection);
+      return false;
     }
     handshake.feed(std::span(arrived).first(static_cast<std::size_t>(got)));
     const auto answer = handshake.take_output();
     // 80 bytes always fit into the buffer of a new socket.
-    if (!answer.empty() && send(connection.fd.get(), answer.data(), answer.size(), MSG_NOSIGNAL) !=
-                               static_cast<ssize_t>(answer.size())) {
-      return doom(connection);
+    if (!answer.empty() &&
+        (send_to(connection.conduit(), answer.data(), answer.size()) != static_cast<ssize_t>(answer.size()) ||
+         connection.conduit().has_unsent())) {
+      doom(connection);
+      return false;
     }
     if (handshake.failed()) {
       complain(LogLevel::warn, "{}", handshake.status().text());
@@ -281,11 +333,12 @@ class TcpStoreServer::Loop {
       set_deadline(connection, kNever);
       update_interest(connection);
     }
+    return !connection.doomed;
   }
 
   void read_requests(Connection& connection) {
-    const ssize_t got = recv(connection.fd.get(), scratch_.data(), scratch_.size(), 0);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    const ssize_t got = receive_from(connection.conduit(), scratch_.data(), scratch_.size());
+    if (got < 0 && errno == EAGAIN) return;
     if (got <= 0) return doom(connection);
     connection.reader.feed({scratch_.data(), static_cast<std::size_t>(got)});
     ready_.push_back(connection.id);
@@ -305,7 +358,10 @@ class TcpStoreServer::Loop {
     while (!connection.asked && !connection.output && !connection.doomed) {
       const auto frame = connection.reader.next();
       if (!frame) return refuse(connection, frame.status());
-      if (!*frame) break;
+      if (!*frame) {
+        if (connection.has_unread()) read_requests(connection);  // which epoll does not see
+        break;
+      }
       const auto request = decode_request(**frame);
       if (!request) return refuse(connection, request.status());
       connection.asked = true;
@@ -331,10 +387,9 @@ class TcpStoreServer::Loop {
   }
 
   void flush(Connection& connection) {
-    while (connection.output && connection.sent < connection.output->size()) {
-      const ssize_t sent = send(connection.fd.get(), connection.output->data() + connection.sent,
-                                connection.output->size() - connection.sent, MSG_NOSIGNAL);
-      if (sent < 0 && errno == EINTR) continue;
+    while (connection.output && (connection.sent < connection.output->size() || connection.conduit().has_unsent())) {
+      const ssize_t sent = send_to(connection.conduit(), connection.output->data() + connection.sent,
+                                   connection.output->size() - connection.sent);
       if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) return doom(connection);
       if (sent < 0) return stall(connection);
       connection.sent += static_cast<std::size_t>(sent);
@@ -370,6 +425,7 @@ class TcpStoreServer::Loop {
   const Options options_;
   const Log log_;
   const SecretKey key_;
+  const SecretKey tls_key_;
   const Descriptor listener_;
   const Descriptor epoll_;
   Descriptor reserve_;
@@ -390,8 +446,12 @@ TcpStoreServer::TcpStoreServer(std::unique_ptr<Loop> loop, Descriptor stop, std:
     : loop_(std::move(loop)), stop_(std::move(stop)), port_(port) {}
 
 Result<std::unique_ptr<TcpStoreServer>> TcpStoreServer::start(Options options, Log log) {
+  constexpr std::size_t kStrangersInTls = 1024;  // TLS needs memory for each
+  if (options.tls != nullptr) options.strangers = std::min(options.strangers, kStrangersInTls);
   const auto key = tcp_store_key(options.secret);
   if (!key) return key.status();
+  const auto tls_key = tcp_store_tls_key(options.secret);
+  if (!tls_key) return tls_key.status();
   auto listener = listen_at({options.host, options.port});
   if (!listener) return listener.status().prefixed("start the store");
   const auto port = local_port(listener->get());
@@ -399,8 +459,8 @@ Result<std::unique_ptr<TcpStoreServer>> TcpStoreServer::start(Options options, L
   Descriptor epoll(epoll_create1(EPOLL_CLOEXEC));
   Descriptor stop(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!epoll || !stop) return Status::from_errno(errno, "start the store: open epoll and eventfd");
-  auto loop =
-      std::make_unique<Loop>(std::move(options), std::move(log), *key, *std::move(listener), std::move(epoll));
+  auto loop = std::make_unique<Loop>(std::move(options), std::move(log), *key, *tls_key, *std::move(listener),
+                                     std::move(epoll));
   TUTTI_RETURN_IF_ERROR(loop->watch_listener());
   TUTTI_RETURN_IF_ERROR(loop->watch(stop.get(), kStop));
   std::unique_ptr<TcpStoreServer> server(new TcpStoreServer(std::move(loop), std::move(stop), *port));

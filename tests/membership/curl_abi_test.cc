@@ -20,6 +20,9 @@ static_assert(kHttpHeader == static_cast<int>(CURLOPT_HTTPHEADER));
 static_assert(kHeaderData == static_cast<int>(CURLOPT_HEADERDATA));
 static_assert(kWriteFunction == static_cast<int>(CURLOPT_WRITEFUNCTION));
 static_assert(kHeaderFunction == static_cast<int>(CURLOPT_HEADERFUNCTION));
+static_assert(kCaFile == static_cast<int>(CURLOPT_CAINFO));
+static_assert(kCertificateFile == static_cast<int>(CURLOPT_SSLCERT));
+static_assert(kKeyFile == static_cast<int>(CURLOPT_SSLKEY));
 static_assert(kHttpVersion == static_cast<int>(CURLOPT_HTTP_VERSION));
 static_assert(kNoSignal == static_cast<int>(CURLOPT_NOSIGNAL));
 static_assert(kTimeoutMs == static_cast<int>(CURLOPT_TIMEOUT_MS));
@@ -34,8 +37,12 @@ static_assert(kCouldNotResolveHost == static_cast<int>(CURLE_COULDNT_RESOLVE_HOS
 static_assert(kCouldNotConnect == static_cast<int>(CURLE_COULDNT_CONNECT));
 static_assert(kWriteError == static_cast<int>(CURLE_WRITE_ERROR));
 static_assert(kOperationTimedOut == static_cast<int>(CURLE_OPERATION_TIMEDOUT));
+static_assert(kSslCertificateProblem == static_cast<int>(CURLE_SSL_CERTPROBLEM));
+static_assert(kPeerFailedVerification == static_cast<int>(CURLE_PEER_FAILED_VERIFICATION));
+static_assert(kSslCaBadFile == static_cast<int>(CURLE_SSL_CACERT_BADFILE));
 static_assert(kHttpVersion11 == CURL_HTTP_VERSION_1_1);
 static_assert(kProtocolHttp == CURLPROTO_HTTP);
+static_assert(kProtocolHttps == CURLPROTO_HTTPS);
 static_assert(kErrorBytes == CURL_ERROR_SIZE);
 static_assert(sizeof(curl_off_t) == sizeof(long long));
 
@@ -46,7 +53,7 @@ namespace tutti {
 namespace {
 
 TEST(CurlAbi, ALibraryThatIsNotThereIsNamedWithItsPackage) {
-  const auto client = HttpClient::create("libcurl-absent.so.4");
+  const auto client = HttpClient::create({}, "libcurl-absent.so.4");
   ASSERT_FALSE(client.is_ok());
   EXPECT_EQ(client.status().code(), Code::unsupported);
   EXPECT_NE(client.status().text().find("package libcurl4"), std::string::npos) << client.status().text();
@@ -55,7 +62,7 @@ TEST(CurlAbi, ALibraryThatIsNotThereIsNamedWithItsPackage) {
 }
 
 TEST(CurlAbi, ALibraryThatIsNotCurlIsRefused) {
-  const auto client = HttpClient::create("libc.so.6");
+  const auto client = HttpClient::create({}, "libc.so.6");
   ASSERT_FALSE(client.is_ok());
   EXPECT_NE(client.status().text().find("curl_global_init"), std::string::npos) << client.status().text();
 }

@@ -36,8 +36,6 @@ int free_port() {
   return *local_port(listener->get());
 }
 
-std::string url(int port) { return format("http://127.0.0.1:{}", port); }
-
 }  // namespace
 
 std::string EtcdServers::missing() {
@@ -45,8 +43,22 @@ std::string EtcdServers::missing() {
   return HttpClient::create().status().text();
 }
 
+std::string EtcdServers::url(int port) const {
+  return format("{}://127.0.0.1:{}", files_.authority.empty() ? "http" : "https", port);
+}
+
 EtcdServers::EtcdServers(int members, const std::vector<std::string>& arguments)
-    : arguments_(arguments), directory_(make_directory()) {
+    : EtcdServers(members, arguments, {}) {}
+
+EtcdServers::EtcdServers(int members, const HttpCertificates& files)
+    : EtcdServers(members,
+                  {"--cert-file", files.certificate, "--key-file", files.key, "--trusted-ca-file", files.authority,
+                   "--client-cert-auth", "--peer-cert-file", files.certificate, "--peer-key-file", files.key,
+                   "--peer-trusted-ca-file", files.authority, "--peer-client-cert-auth"},
+                  files) {}
+
+EtcdServers::EtcdServers(int members, const std::vector<std::string>& arguments, const HttpCertificates& files)
+    : arguments_(arguments), files_(files), directory_(make_directory()) {
   members_.resize(static_cast<std::size_t>(members));
   for (Member& member : members_) {
     member.client_port = free_port();
@@ -102,8 +114,9 @@ void EtcdServers::wait_until_serving() {
   }
 }
 
-std::string EtcdServers::ask(int member, const std::string& path, const std::string& request) const {
-  const auto client = HttpClient::create();
+std::string EtcdServers::ask(int member, const std::string& path, const std::string& request,
+                             const std::string& token) const {
+  const auto client = HttpClient::create(files_);
   if (!client) return {};
   std::string body;
   const auto take = [&](std::string_view piece) {
@@ -111,12 +124,12 @@ std::string EtcdServers::ask(int member, const std::string& path, const std::str
     return true;
   };
   const int port = members_[static_cast<std::size_t>(member)].client_port;
-  const HttpReply reply = (*client)->post(format("{}/v3/{}", url(port), path), request, 5s, take);
+  const HttpReply reply = (*client)->post(format("{}/v3/{}", url(port), path), request, 5s, take, token);
   return reply.end == HttpReply::End::answered ? body : std::string();
 }
 
 std::string EtcdServers::address(const std::string& prefix) const {
-  std::string text = "etcd://";
+  std::string text = files_.authority.empty() ? "etcd://" : "etcds://";
   for (const Member& member : members_)
     text += format("{}127.0.0.1:{}", &member == members_.data() ? "" : ",", member.client_port);
   return text + "/" + prefix;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "src/membership/http_client.h"
 #include "tests/membership/child_process.h"
 
 namespace tutti {
@@ -14,6 +15,8 @@ class EtcdServers {
  public:
   // Waits until the cluster serves.
   explicit EtcdServers(int members, const std::vector<std::string>& arguments = {});
+  // Behind TLS: `files` names the authority, and the certificate and key that the members and ask() show.
+  EtcdServers(int members, const HttpCertificates& files);
   ~EtcdServers();
 
   // Empty where etcd is installed, else why a test is to be skipped.
@@ -27,7 +30,8 @@ class EtcdServers {
   void restart(int member);
 
   // What a member answers to a request of the v3 API; empty when nothing.
-  std::string ask(int member, const std::string& path, const std::string& request) const;
+  std::string ask(int member, const std::string& path, const std::string& request,
+                  const std::string& token = {}) const;
 
  private:
   struct Member {
@@ -35,10 +39,13 @@ class EtcdServers {
     int peer_port = 0;
     std::unique_ptr<ChildProcess> process;
   };
+  EtcdServers(int members, const std::vector<std::string>& arguments, const HttpCertificates& files);
   void start(int member);
+  std::string url(int port) const;
   void wait_until_serving();
 
   const std::vector<std::string> arguments_;
+  const HttpCertificates files_;
   std::string directory_;
   std::vector<Member> members_;
 };

@@ -233,9 +233,9 @@ TEST_F(EtcdStoreTest, AJobWhoseLeaseAndSessionsAreGoneMakesNewOnes) {
 
 TEST_F(EtcdStoreTest, IsOpenedByItsAddress) {
   const EtcdServers& servers = shared_etcd();
-  const auto one = open_store(servers.address("tutti"), "secret", later());
+  const auto one = open_store(servers.address("tutti"), {"secret"}, later());
   const std::string without_prefix = servers.address("");
-  const auto other = open_store(without_prefix.substr(0, without_prefix.size() - 1), "secret", later());
+  const auto other = open_store(without_prefix.substr(0, without_prefix.size() - 1), {"secret"}, later());
   ASSERT_TRUE(one.is_ok() && other.is_ok());
   EXPECT_EQ((*one)->address(), (*other)->address());
   ASSERT_TRUE((*one)->set("a", "1", later()).is_ok());

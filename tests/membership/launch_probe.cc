@@ -30,7 +30,7 @@ int main(int count, char** arguments) {
     return 1;
   }
   const Instant deadline = deadline_after(monotonic_now(), std::chrono::seconds(60));
-  const auto job = join_store(*launch, "secret", deadline, Log());
+  const auto job = join_store(*launch, {"secret"}, deadline, Log());
   if (!job) return complain(job.status());
   const auto roster = rendezvous(*job->store, launch->job, launch->rank, launch->size, {}, deadline);
   if (!roster) return complain(roster.status());

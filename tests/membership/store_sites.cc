@@ -12,6 +12,7 @@
 #include "src/membership/tcp_store.h"
 #include "tests/membership/etcd_servers.h"
 #include "tests/membership/torch_like_store.h"
+#include "tests/tls/certificates.h"
 
 namespace tutti {
 
@@ -43,8 +44,9 @@ class FileSite final : public StoreSite {
 
 class TcpSite final : public StoreSite {
  public:
-  TcpSite() {
+  explicit TcpSite(std::shared_ptr<const TlsContext> tls) : tls_(std::move(tls)) {
     TcpStoreServer::Options options;
+    options.tls = tls_;
     options.host = "127.0.0.1";
     options.secret = "secret";
     auto server = TcpStoreServer::start(options, Log());
@@ -52,12 +54,13 @@ class TcpSite final : public StoreSite {
     server_ = std::move(*server);
   }
   std::shared_ptr<Store> open() override {
-    auto store = TcpStore::create(server_->address("127.0.0.1"), "secret");
+    auto store = TcpStore::create(server_->address("127.0.0.1"), "secret", tls_);
     EXPECT_TRUE(store.is_ok()) << store.status().text();
     return std::move(*store);
   }
 
  private:
+  const std::shared_ptr<const TlsContext> tls_;
   std::unique_ptr<TcpStoreServer> server_;
 };
 
@@ -129,7 +132,13 @@ class CallbackSite final : public StoreSite {
 
 std::unique_ptr<StoreSite> make_memory_site() { return std::make_unique<MemorySite>(); }
 std::unique_ptr<StoreSite> make_file_site() { return std::make_unique<FileSite>(); }
-std::unique_ptr<StoreSite> make_tcp_site() { return std::make_unique<TcpSite>(); }
+std::unique_ptr<StoreSite> make_tcp_site() { return std::make_unique<TcpSite>(nullptr); }
+std::unique_ptr<StoreSite> make_tcp_key_site() { return std::make_unique<TcpSite>(psk_context()); }
+std::unique_ptr<StoreSite> make_tcp_certificates_site() {
+  const Certificates certificates;
+  certificates.issue("node");
+  return std::make_unique<TcpSite>(make_context(certificates.options("node")));
+}
 std::unique_ptr<StoreSite> make_etcd_site() { return std::make_unique<EtcdSite>(); }
 std::unique_ptr<StoreSite> make_callback_site() {
   return std::make_unique<CallbackSite>(std::make_shared<MemoryPrimitives>());

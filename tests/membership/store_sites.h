@@ -31,13 +31,20 @@ struct SiteKind {
 std::unique_ptr<StoreSite> make_memory_site();
 std::unique_ptr<StoreSite> make_file_site();
 std::unique_ptr<StoreSite> make_tcp_site();
+std::unique_ptr<StoreSite> make_tcp_key_site();           // inside TLS, by a pre-shared key
+std::unique_ptr<StoreSite> make_tcp_certificates_site();  // and by certificates
 std::unique_ptr<StoreSite> make_etcd_site();
 std::unique_ptr<StoreSite> make_callback_site();  // on a memory store's get and set_if_absent
 std::unique_ptr<StoreSite> make_torch_site();     // on what a store of torch offers
 
-inline const SiteKind kSiteKinds[] = {{"memory", make_memory_site},     {"file", make_file_site},
-                                      {"tcp", make_tcp_site},           {"etcd", make_etcd_site},
-                                      {"callback", make_callback_site}, {"torch", make_torch_site}};
+inline const SiteKind kSiteKinds[] = {{"memory", make_memory_site},
+                                      {"file", make_file_site},
+                                      {"tcp", make_tcp_site},
+                                      {"tcp_key", make_tcp_key_site},
+                                      {"tcp_certificates", make_tcp_certificates_site},
+                                      {"etcd", make_etcd_site},
+                                      {"callback", make_callback_site},
+                                      {"torch", make_torch_site}};
 
 inline std::string site_name(const testing::TestParamInfo<SiteKind>& info) { return info.param.name; }
 

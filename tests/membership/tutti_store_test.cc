@@ -27,7 +27,7 @@ class TuttiStore : public testing::Test {
   }
 
   std::unique_ptr<Store> open(const std::string& address, std::string_view secret = "secret") {
-    auto store = open_store(address, secret, later());
+    auto store = open_store(address, {std::string(secret)}, later());
     EXPECT_TRUE(store.is_ok()) << store.status().text();
     return *std::move(store);
   }
