@@ -65,12 +65,14 @@ void EtcdCluster::set_token(std::string token) {
 EtcdCluster::Try EtcdCluster::try_once(std::size_t member, std::string_view path, const std::string& request,
                                        Nanoseconds limit) {
   if (access_.user.empty()) return ask(member, path, request, limit, {});
+  const Instant until = deadline_after(monotonic_now(), limit);
+  const auto left = [&] { return std::max<Nanoseconds>(until - monotonic_now(), 1ms); };
   if (const std::string known = token(); !known.empty()) {
-    Try one = ask(member, path, request, limit, known);
+    Try one = ask(member, path, request, left(), known);
     if (!one.wants_login) return one;
   }
-  Try entered = log_in(member, limit);
-  return entered.answer.status.is_ok() ? ask(member, path, request, limit, token()) : entered;
+  Try entered = log_in(member, left());
+  return entered.answer.status.is_ok() ? ask(member, path, request, left(), token()) : entered;
 }
 
 EtcdCluster::Try EtcdCluster::log_in(std::size_t member, Nanoseconds limit) {

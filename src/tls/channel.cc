@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::size_t kRecordBytes = SSL3_RT_MAX_PLAIN_LENGTH;
 constexpr std::size_t kUnsentBytes = 128 << 10;      // records that go out by one system call
-constexpr std::size_t kReadBufferBytes = 128 << 10;  // and come in by one, once the peer is known
+constexpr std::size_t kReadBufferBytes = 144 << 10;  // and come in by one, once the peer is known
 constexpr std::string_view kBindingLabel = "EXPORTER-Channel-Binding";
 constexpr unsigned char kCipher[] = {0x13, 0x01};  // TLS_AES_128_GCM_SHA256, which stands for its hash
 
@@ -140,6 +140,7 @@ TlsChannel::Step TlsChannel::handshake(int fd) {
                              : SSL_get0_peer_certificate(ssl_) != nullptr && SSL_get_verify_result(ssl_) == X509_V_OK;
   if (!has_shown) return fail(Code::invalid, format("{} has not shown who it is; connection refused", peer_));
   state_ = State::done;
+  has_shaken_ = true;
   return Step::done;
 }
 
@@ -221,92 +222,6 @@ int TlsChannel::on_certificate(int accepted, x509_store_ctx_st* check) {
   of(ssl).rejected_ =
       format("{} (OpenSSL {}), for the certificate of {}", X509_verify_cert_error_string(error), error, subject);
   return 0;
-}
-
-TlsChannel::Step TlsChannel::fail(Code code, std::string text) {
-  state_ = State::failed;
-  status_ = Status(code, std::move(text));
-  return Step::failed;
-}
-
-TlsChannel::Step TlsChannel::fail_in_tls() {
-  const TlsFailure failure = take_tls_failure();
-  const int error = read_error_ != 0 ? read_error_ : write_error_;
-  if (error != 0 && error != EPROTO && !failure.alert && rejected_.empty()) {
-    return fail(Code::peer_lost, Status::from_errno(error, format("TLS with {}", peer_)).text());
-  }
-  if (ended_ && !failure.alert && rejected_.empty()) {
-    return fail(Code::peer_lost, format("{} closed the connection in the middle of the TLS handshake", peer_));
-  }
-  return fail(Code::invalid, explain(failure));
-}
-
-std::string TlsChannel::explain(const TlsFailure& failure) const {
-  const bool is_psk = context_->options().mode == TlsMode::psk;
-  if (failure.alert) {
-    std::string_view meaning = "Both ends must be processes of one job, with the same TUTTI_TLS";
-    switch (*failure.alert) {
-      case SSL_AD_CERTIFICATE_REQUIRED:
-      case SSL_AD_BAD_CERTIFICATE:
-      case SSL_AD_CERTIFICATE_EXPIRED:
-      case SSL_AD_CERTIFICATE_REVOKED:
-      case SSL_AD_CERTIFICATE_UNKNOWN:
-      case SSL_AD_UNSUPPORTED_CERTIFICATE:
-      case SSL_AD_UNKNOWN_CA:
-        return is_psk
-                   ? format("{} refused the connection: {}. It wants certificates: its TUTTI_TLS is not psk, as here",
-                            peer_, failure.words)
-                   : format(
-                         "{} refused the connection: {}. It does not accept this process's certificate (\"{}\"): "
-                         "its TUTTI_TLS_AUTHORITY must hold who signed that, or its TUTTI_TLS is psk",
-                         peer_, failure.words, context_->options().certificate);
-      case SSL_AD_ILLEGAL_PARAMETER:
-        if (is_psk) meaning = "It has another secret (TUTTI_SECRET)";
-        break;
-      case SSL_AD_HANDSHAKE_FAILURE:
-        meaning = is_psk ? "Its TUTTI_TLS is certificates, or it is no process of this job"
-                         : "Its TUTTI_TLS is psk, or it is no process of this job";
-        break;
-      case SSL_AD_PROTOCOL_VERSION:
-        meaning = "It does not speak TLS 1.3";
-        break;
-      default:
-        break;
-    }
-    return format("{} refused the connection: {}. {}", peer_, failure.words, meaning);
-  }
-  if (!rejected_.empty()) {
-    return is_psk
-               ? format(
-                     "{} showed a certificate, but TUTTI_TLS is psk here; connection refused. Give every process of "
-                     "the job the same TUTTI_TLS",
-                     peer_)
-               : format(
-                     "{} showed a certificate that TUTTI_TLS_AUTHORITY (\"{}\") does not let through: {}; "
-                     "connection refused",
-                     peer_, context_->options().authority, rejected_);
-  }
-  switch (failure.reason) {
-    case SSL_R_BINDER_DOES_NOT_VERIFY:
-      return format(
-          "{} did not prove in TLS that it knows the secret (TUTTI_SECRET): {}; connection refused. Give "
-          "every process of the job the same secret",
-          peer_, failure.words);
-    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
-      return format("{} showed no certificate: {}; connection refused. Its TUTTI_TLS must be certificates, as here",
-                    peer_, failure.words);
-    case SSL_R_NO_SHARED_CIPHER:
-    case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
-      if (is_psk && !was_offered_key_) {
-        return format(
-            "{} offered no pre-shared key in TLS: {}; connection refused. Its TUTTI_TLS must be psk, as here", peer_,
-            failure.words);
-      }
-      break;
-    default:
-      break;
-  }
-  return format("TLS with {} failed: {}; connection refused", peer_, failure.words);
 }
 
 Result<Digest> TlsChannel::binding() const {

@@ -33,6 +33,8 @@ struct x509_store_ctx_st;
 
 namespace tutti {
 
+struct TlsFailure;
+
 class TlsChannel {
  public:
   enum class Role : std::uint8_t { client, server };
@@ -92,7 +94,9 @@ class TlsChannel {
   bool make_session(ssl_session_st** session) const;
   Step fail(Code code, std::string text);
   Step fail_in_tls();
-  std::string explain(const struct TlsFailure& failure) const;
+  std::string explain_alert(const TlsFailure& failure) const;
+  std::string explain_rejection() const;
+  std::string explain(const TlsFailure& failure) const;
 
   const std::shared_ptr<const TlsContext> context_;
   const Role role_;
@@ -108,6 +112,7 @@ class TlsChannel {
   std::uint64_t records_ = 0;            // sent under the present key
   std::string rejected_;                 // what is wrong with the peer's certificate
   bool was_offered_key_ = false;
+  bool has_shaken_ = false;
   bool has_heard_ = false;
   bool expects_much_ = false;
   bool has_grown_ = false;
