@@ -25,8 +25,9 @@ class SecureEtcd : public testing::Test {
 
   HttpCertificates files() const { return {files_.authority(), files_.certificate("node"), files_.key("node")}; }
 
-  // A user "worker" who may do as he likes below jobs/, and nothing else.
+  // etcd without TLS, and a user "worker" who may do as he likes below jobs/, and nothing else.
   void add_users() {
+    servers_ = std::make_unique<EtcdServers>(1);
     const auto add = [&](const std::string& path, const std::string& request) {
       const std::string reply = servers_->ask(0, path, request);
       EXPECT_NE(reply.find("header"), std::string::npos) << path << ": " << reply;
@@ -92,28 +93,28 @@ TEST_F(SecureEtcd, WithoutTheRightCertificatesIsRefusedWithWords) {
 
 TEST_F(SecureEtcd, LetsUsersInByTheirPasswordWhereTheirRolesAllow) {
   add_users();
-  const auto store = *open("jobs/one", files(), "worker", "worker's");
+  const auto store = *open("jobs/one", {}, "worker", "worker's");
   ASSERT_TRUE(store->set("a/1", "value", later()).is_ok());
   EXPECT_EQ(*store->add("count", 3, later()), 3);
   EXPECT_EQ(store->gather("a/", 1, later()).entries.size(), 1u);
 
-  const Status elsewhere = (*open("other", files(), "worker", "worker's"))->set("key", "value", later());
+  const Status elsewhere = (*open("other", {}, "worker", "worker's"))->set("key", "value", later());
   EXPECT_EQ(elsewhere.code(), Code::invalid);
   EXPECT_NE(elsewhere.text().find("permission denied"), std::string::npos) << elsewhere.text();
 
-  const Status wrong = (*open("jobs/one", files(), "worker", "guess"))->set("key", "value", later());
+  const Status wrong = (*open("jobs/one", {}, "worker", "guess"))->set("key", "value", later());
   EXPECT_EQ(wrong.code(), Code::invalid);
   EXPECT_NE(wrong.text().find("log in as worker (TUTTI_ETCD_USER): "), std::string::npos) << wrong.text();
   EXPECT_NE(wrong.text().find("authentication failed, invalid user ID or password"), std::string::npos)
       << wrong.text();
 
-  const Status nobody = (*open("jobs/one", files()))->set("key", "value", later());
+  const Status nobody = (*open("jobs/one", {}))->set("key", "value", later());
   EXPECT_EQ(nobody.code(), Code::invalid) << nobody.text();
 }
 
 TEST_F(SecureEtcd, IsLoggedInToAgainWhenItHasForgottenTheToken) {
   add_users();
-  const auto store = *open("jobs/one", files(), "worker", "worker's");
+  const auto store = *open("jobs/one", {}, "worker", "worker's");
   ASSERT_TRUE(store->set("key", "before", later()).is_ok());
   servers_->kill(0);
   servers_->restart(0);
