@@ -64,8 +64,9 @@ const std::vector<Layer>& layers() {
       {"perf/tutti-store", {"src/membership", "src/tls", "src/base"}},
       {"perf/tutti-perf", {"include", "src/diagnosis", "src/base"}},  // src: --trace reads flight recorders
       {"perf/benchmarks",
-       {"include", "src/base", "src/tls", "src/memory", "src/schedule", "src/transport", "src/diagnosis", "algorithms",
-        "src/planning", "src/engine", "transports/self", "transports/shm", "transports/tcp", "transports/sim"}},
+       {"include", "src/base", "src/tls", "src/memory", "src/schedule", "src/transport", "src/diagnosis",
+        "algorithms", "src/planning", "src/engine", "transports/self", "transports/shm", "transports/tcp",
+        "transports/sim"}},
   };
   return table;
 }
