@@ -72,6 +72,10 @@ TUTTI_API const char *tutti_status_name(tutti_status status);
    never NULL. */
 TUTTI_API const char *tutti_last_error(void);
 
+/* The rank that this failure is the fault of, as far as is known, in the numbering of the communicator that it happened
+   on; -1 if nobody's in particular, or if no call has failed. */
+TUTTI_API int tutti_last_error_rank(void);
+
 /* TUTTI_VERSION of the library that is loaded, which may differ from the header's. */
 TUTTI_API int tutti_version(void);
 

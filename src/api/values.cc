@@ -13,11 +13,15 @@ namespace tutti {
 namespace {
 
 thread_local std::string last_error;
+thread_local int last_error_rank = Status::kNobody;
 
 }  // namespace
 
 tutti_status report(const Status& status) {
-  if (!status) last_error = status.text();
+  if (!status) {
+    last_error = status.text();
+    last_error_rank = status.culprit();
+  }
   return static_cast<tutti_status>(status.code());
 }
 
@@ -62,6 +66,8 @@ const char* tutti_status_name(tutti_status status) {
 }
 
 const char* tutti_last_error(void) { return tutti::last_error.c_str(); }
+
+int tutti_last_error_rank(void) { return tutti::last_error_rank; }
 
 int tutti_version(void) { return TUTTI_VERSION; }
 
