@@ -45,6 +45,7 @@ class Library:
         self.c.tutti_state_set_revision.argtypes = [handle, ctypes.c_uint64]
         self.c.tutti_state_synchronize.argtypes = [handle, handle, data, data]
         self.c.tutti_state_destroy.argtypes = [handle]
+        self.c.tutti_comm_leave.argtypes = [handle, ctypes.c_int64]
         self.c.tutti_comm_finalize.argtypes = [handle, ctypes.c_int64]
         self.c.tutti_comm_destroy.argtypes = [handle]
 
@@ -113,6 +114,10 @@ class ElasticCommunicator(Communicator):
         """Goes on with those who are left and those who wait; rank and size are new."""
         self.library.check(self.library.c.tutti_comm_refresh(self.handle, None))
         self._look()
+
+    def leave(self):
+        """Goes; the others go on. Nothing may be called afterwards."""
+        self.library.check(self.library.c.tutti_comm_leave(self.handle, 0))
 
     def waiting(self):
         """How many processes wait to join."""

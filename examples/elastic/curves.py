@@ -6,7 +6,9 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy  # noqa: E402
 
 INK, PALE, LINE = "#1b1b1b", "#f2b134", "#1f5fa8"
-MARKS = {"kill": ("x", "#c62828", "a process is killed"), "join": ("^", "#2e7d32", "a process asks to join")}
+MARKS = {"kill": ("x", "#c62828", "a process is killed"), "leave": ("v", "#ef6c00", "leaves"),
+         "join": ("^", "#2e7d32", "joins")}
+HEIGHTS = {"kill": 0.4, "leave": 1.2, "join": 2.0}  # of the marks, below the top
 MEAN_OVER = 15  # steps: an epoch
 
 
@@ -27,7 +29,8 @@ def draw(calm, churned, options):
     upper.plot(*smooth(calm.losses, options.steps), color=PALE, linewidth=6, solid_capstyle="round",
                label=f"undisturbed: {options.processes} processes")
     upper.plot(*smooth(churned.losses, options.steps), color=LINE, linewidth=1.6,
-               label=f"disturbed: {churned.count('kill')} killed, {churned.joined} joined")
+               label=f"disturbed: {churned.count('kill')} killed, {churned.count('leave')} left, "
+                     f"{churned.joined} joined")
     upper.set_yscale("log")
     upper.yaxis.set_major_formatter("{x:g}")
     upper.set_ylabel("loss (mean of the last epoch)")
@@ -40,11 +43,10 @@ def draw(calm, churned, options):
     sizes = [size for _, size in churned.sizes]
     lower.step(steps, sizes + sizes[-1:], where="post", color=LINE, linewidth=1.6)
     lower.fill_between(steps, sizes + sizes[-1:], step="post", color=LINE, alpha=0.12)
-    top = max(sizes) + 2.2
+    top = max(sizes) + 2.8
     for kind, (mark, colour, label) in MARKS.items():
         at = [step for step, what in churned.events if what == kind]
-        height = top - (0.5 if kind == "kill" else 1.4)
-        lower.plot(at, [height] * len(at), mark, color=colour, markersize=6, label=label, clip_on=False)
+        lower.plot(at, [top - HEIGHTS[kind]] * len(at), mark, color=colour, markersize=6, label=label, clip_on=False)
         for axes in (upper, lower):
             for step in at:
                 axes.axvline(step, color=colour, linewidth=0.5, alpha=0.25, zorder=0)

@@ -3,7 +3,7 @@ import sys
 import time
 
 BARS = "▁▂▃▄▅▆▇█"
-COLOURS = {"kill": "red", "join": "blue", "joined": "green", "recovery": "green"}
+COLOURS = {"kill": "red", "leave": "yellow", "left": "yellow", "join": "blue", "joined": "green", "recovery": "green"}
 PLAIN_EVERY_S = 2.0
 
 
@@ -22,8 +22,8 @@ def numbers(job):
     loss = result.losses.get(job.step)
     worst = f", worst {1000 * max(result.recoveries_s):.0f} ms" if result.recoveries_s else ""
     return (f"step {job.step:>4} of {job.options.steps}  loss {'-' if loss is None else f'{loss:.4f}':>6}  "
-            f"{len(job.view):>2} members", f"{result.count('kill')} killed, {result.joined} joined, "
-                                           f"{len(result.recoveries_s)} recoveries{worst}")
+            f"{len(job.view):>2} members", f"{result.count('kill')} killed, {result.count('leave')} left, "
+                                           f"{result.joined} joined, {len(result.recoveries_s)} recoveries{worst}")
 
 
 class Plain:

@@ -58,7 +58,7 @@ def verdict(calm, churned, options):
             ("hash of the model, of all survivors", " ".join(hashes(calm)), " ".join(hashes(churned))),
             ("seconds", f"{calm.seconds:.1f}", f"{churned.seconds:.1f}")]
     lines = [f"{name:<40}{first:>18}{second:>18}" for name, first, second in rows]
-    lines += ["", f"{churned.count('kill')} processes killed, {churned.joined} joined; "
+    lines += ["", f"{churned.count('kill')} processes killed, {churned.count('leave')} left, {churned.joined} joined; "
                   f"{min(size for _, size in churned.sizes)} to {max(size for _, size in churned.sizes)} members"]
     if recoveries:
         lines.append(f"{len(recoveries)} recoveries: from the kill to the next step done, median "

@@ -27,7 +27,7 @@ class Result:
     losses: dict = field(default_factory=dict)  # by step
     joined: int = 0
     sizes: list = field(default_factory=list)  # (step, members), at each new view
-    events: list = field(default_factory=list)  # (step, "kill" or "join")
+    events: list = field(default_factory=list)  # (step, "kill", "leave" or "join")
     recoveries_s: list = field(default_factory=list)  # from each kill to the next step that was done
     ends: list = field(default_factory=list)  # what each survivor said in the end
     left_over: list = field(default_factory=list)
@@ -49,6 +49,7 @@ class Member:
         self.is_member = False
         self.is_ready = False  # a spare
         self.killed_at = None
+        self.is_leaving = False
         os.set_blocking(process.stdout.fileno(), False)
 
     def said(self):
@@ -140,12 +141,18 @@ class Job:
 
     def disturb(self):
         """False: not yet, as no spare is ready."""
-        living = [member for member in self.members if member.killed_at is None]
+        living = [member for member in self.members if member.killed_at is None and not member.is_leaving]
         inside = [member for member in living if member.number in self.view]
         missing = self.options.processes - len(living)
         joins = len(living) < MOST and self.random.random() < 0.4 + 0.2 * missing
         if joins or len(inside) <= LEAST or not self.result.events:
             return self.ask_a_spare()
+        if self.random.random() < 0.25:
+            leaver = self.random.choice(inside)
+            leaver.is_leaving = True
+            leaver.process.terminate()
+            self.note("leave", f"process {leaver.number} is asked to leave")
+            return True
         victims = self.random.sample(living, 2 if len(inside) > LEAST + 1 and self.random.random() < 0.2 else 1)
         for victim in victims:
             victim.killed_at = time.monotonic()
@@ -179,6 +186,8 @@ class Job:
                 self.hear_of_view(member, one)
             elif "ready" in one:
                 member.is_ready = True
+            elif "left" in one:
+                self.show.event(self, "left", f"process {member.number} has left, after step {one['left']}")
             elif "end" in one:
                 self.result.ends.append({**one, "number": member.number})
             else:

@@ -88,9 +88,14 @@ def take_over(training, state, communicator, is_new, number):
 
 
 def live(training, state, communicator, options, is_new):
-    """Trains until the last step, with whoever is there."""
+    """Trains with whoever is there, until the last step, or until this process is asked to leave: whether it stayed."""
+    leaving = []
+    signal.signal(signal.SIGTERM, lambda *_: leaving.append(True))
     members, looked, change = None, 0.0, {"loss": False, "began": time.monotonic()}
     while training.step < options.steps:
+        if leaving and members is not None:
+            communicator.leave()
+            return False
         try:
             if members is None:
                 members = take_over(training, state, communicator, is_new, options.number)
@@ -114,6 +119,7 @@ def live(training, state, communicator, options, is_new):
             change = {"loss": True, "began": time.monotonic(), "why": str(error)}
         members = None
         communicator.refresh()
+    return True
 
 
 def open_files(store):
@@ -148,8 +154,11 @@ def main():
     try:
         communicator = ElasticCommunicator(library, options.join)
         state = State(library, {"weights": training.model.weights, "velocity": training.velocity})
-        live(training, state, communicator, options, options.join)
+        stays = live(training, state, communicator, options, options.join)
         state.close()
+        if not stays:
+            say(left=training.step)
+            return 0
         communicator.close()
     except TuttiError as error:
         say(failure=str(error))

@@ -1,7 +1,7 @@
 """A cluster of the lab in which members of a small training come and go while links fail, and what must hold then.
 
 Every second or so something happens to a process or a link, chosen by a seed: killed, stopped for a moment or for too
-long, started anew; a link down for a moment or for too long, deaf in one direction, slower. Faults are
+long, asked to leave, started anew; a link down for a moment or for too long, deaf in one direction, slower. Faults are
 chosen so that those who are left could decide (more than half of the newest view), so nobody has a reason to stop but
 who was away. tests/process/chaos_main.cc is a member; what it prints is all that is known about it here."""
 
@@ -21,7 +21,7 @@ HEARTBEAT_S = 1
 SHORT_S = (0.1, 0.4)  # below the heartbeat's limit: nobody may be lost by it
 LONG_S = 4  # beyond it: the others go on
 STANDSTILL_S = 60
-DONE, LEFT_BEHIND, TOO_LATE = 0, 7, 8
+DONE, LEFT, LEFT_BEHIND, TOO_LATE = 0, 6, 7, 8
 OF_THE_STORE = 2  # descriptors that stay open as long as the process, as the store does
 NEVER = -1
 
@@ -35,7 +35,7 @@ class Member:
         self.process = process
         self.rest = b""
         self.epoch = NEVER  # of its last view
-        self.is_going = False  # killed
+        self.is_going = False  # killed, or asked to leave; it may come to the end before it has heard that
         self.was_cut_off = False  # its host, while it wanted to join
         self.failure = None
         self.end = None  # the words of its last line
@@ -92,6 +92,8 @@ class Chaos:
         self.come_to_an_end()
 
     def come_to_an_end(self):
+        if self.wrong:
+            return
         for _, undo, _ in self.pending:
             undo()
         self.pending.clear()
@@ -114,7 +116,7 @@ class Chaos:
         return member
 
     def something(self):
-        kinds = {"join": 2 * max(1, WANTED - len(self.living)), "kill": 3, "stop": 2, "stop_long": 1,
+        kinds = {"join": 2 * max(1, WANTED - len(self.living)), "kill": 3, "leave": 2, "stop": 2, "stop_long": 1,
                  "down": 2, "down_long": 1, "deaf_long": 1, "rate": 2}
         kind = self.random.choices(list(kinds), kinds.values())[0]
         if len(self.living) <= LEAST or (len(self.living) >= MOST and kind == "join"):
@@ -155,6 +157,14 @@ class Chaos:
             return False
         member.is_going = True
         member.process.kill()
+        return True
+
+    def leave(self):
+        member = self.victim()
+        if member.epoch == NEVER or not self.may_lose([member]):
+            return False
+        member.is_going = True
+        member.process.terminate()
         return True
 
     def stop(self):
@@ -268,7 +278,7 @@ class Chaos:
         if member.epoch == NEVER and member.was_cut_off and member.failure is not None:
             self.shut_out += 1
             return
-        if status not in (DONE, LEFT_BEHIND, TOO_LATE) or member.end is None:
+        if status not in (DONE, LEFT, LEFT_BEHIND, TOO_LATE) or member.end is None:
             self.wrong.append(f"{member} ended with status {status}: {member.failure}")
             return
         step, model, before, after = member.end
@@ -276,14 +286,14 @@ class Chaos:
             self.wrong.append(f"{member} had {before} descriptors before, and has {after} after")
         if status == LEFT_BEHIND:
             self.left_behind += 1
-        elif status == DONE and not member.is_going:
+        elif status == DONE:
             self.ends.append((int(step), model))
 
     def summary(self):
         events = ", ".join(f"{number} {kind}" for kind, number in sorted(self.events.items()))
         return (f"{len(self.pids)} processes; {events}; {max(self.views, default=0)} new views, {self.joined} joined, "
-                f"{self.left_behind} left behind, {self.shut_out} shut out; {len(self.ends)} ended with step {self.step}; "
-                f"the longest standstill was {self.longest_standstill_s:.1f} s")
+                f"{self.left_behind} left behind, {self.shut_out} shut out; {len(self.ends)} ended with step "
+                f"{self.step}; the longest standstill was {self.longest_standstill_s:.1f} s")
 
     def log(self):
         """The end of what the members have logged."""

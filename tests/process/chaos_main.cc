@@ -1,6 +1,6 @@
 // One member of the chaos test as a program, for the hosts of the lab (tests/lab/test_chaos.py): chaos_member found
 // RANK FOUNDERS, or chaos_member join; store and settings come from the environment. SIGUSR1: come to the end with
-// all others. What it has to say goes to standard output, a line each:
+// all others. SIGTERM: leave. What it has to say goes to standard output, a line each:
 //
 //     view EPOCH RANK SIZE STEP HASH     step STEP (now and then)     failure TEXT
 //     end STEP HASH DESCRIPTORS_BEFORE DESCRIPTORS_AFTER
@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   std::signal(SIGUSR1, [](int) { orders.stop = 1; });
+  std::signal(SIGTERM, [](int) { orders.leave = 1; });
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   tutti_test::Place place{};
   place.store = store;

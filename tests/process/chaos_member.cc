@@ -52,6 +52,7 @@ int ChaosMember::live() {
   auto looked = Clock::now();
   std::vector<std::int64_t> data;
   while (true) {
+    if (orders_.leave != 0) return leave();
     data.assign(kCounts[step_ % 3], 1);
     data[0] = orders_.stop;
     if (tutti_all_reduce(data.data(), data.data(), data.size(), TUTTI_INT64, TUTTI_SUM, comm_, nullptr, nullptr) !=
@@ -100,6 +101,12 @@ bool ChaosMember::take_over() {
   view_.hash = hash();
   hooks_.on_view(view_);
   return true;
+}
+
+int ChaosMember::leave() {
+  if (tutti_comm_leave(comm_, 0) != TUTTI_OK) return fail("leave");
+  comm_ = nullptr;
+  return kLeft;
 }
 
 std::uint64_t ChaosMember::hash() const {

@@ -17,10 +17,11 @@
 namespace tutti_test {
 
 // How a member's process ends.
-enum Ending { kDone = 0, kFailed = 1, kLeftBehind = 7, kTooLate = 8 };
+enum Ending { kDone = 0, kFailed = 1, kLeft = 6, kLeftBehind = 7, kTooLate = 8 };
 
 struct Orders {
-  std::atomic<int> stop;  // all members: come to the end together
+  std::atomic<int> stop;   // all members: come to the end together
+  std::atomic<int> leave;  // this member: go, the others go on
 };
 
 struct View {
@@ -55,6 +56,7 @@ class ChaosMember {
  private:
   int live();
   bool take_over();
+  int leave();
   int fail(const std::string& what);
 
   const Place place_;

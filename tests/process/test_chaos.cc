@@ -86,8 +86,8 @@ class Chaos {
       EXPECT_EQ(shared_->results[number].hash, shared_->results[results_[0]].hash) << "worker " << number;
     }
     std::printf(
-        "%d processes, %d killed, %d stopped, %d left behind, %lld views, %lld joins; %zu ended with step %lld\n",
-        started_, kills_, stops_, left_behind_, static_cast<long long>(shared_->views),
+        "%d processes, %d killed, %d asked to leave, %d stopped, %d left behind, %lld views, %lld joins; %zu ended with step %lld\n",
+        started_, kills_, leaves_, stops_, left_behind_, static_cast<long long>(shared_->views),
         static_cast<long long>(shared_->joins), results_.size(),
         results_.empty() ? -1ll : static_cast<long long>(shared_->results[results_[0]].step));
     EXPECT_GT(kills_ + stops_, 0);
@@ -132,10 +132,14 @@ class Chaos {
     if (workers_.size() < 3 || (what < 4 && workers_.size() < kMost)) return start();
     // Who is stopped and who is killed at once may be so many that the others rightly stop, too.
     const bool one_is_away = !stopped_.empty();
+    const bool leaves = what == 5 || what == 6;
     const bool for_long = what == 9 && workers_.size() >= 4;
     if (one_is_away && (what < 7 || for_long)) return;
     const pid_t pid = any();
-    if (what < 7) {
+    if (leaves) {
+      ++leaves_;
+      shared_->orders[workers_[pid]].leave = 1;
+    } else if (what < 7) {
       ++kills_;
       kill(pid, SIGKILL);
       stopped_.erase(pid);
@@ -170,6 +174,8 @@ class Chaos {
         case kDone:
           results_.push_back(number);
           break;
+        case kLeft:
+          break;
         case kLeftBehind:
           ++left_behind_;
           break;
@@ -192,6 +198,7 @@ class Chaos {
   int started_ = 0;
   int kills_ = 0;
   int stops_ = 0;
+  int leaves_ = 0;
   int left_behind_ = 0;
 };
 
