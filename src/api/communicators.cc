@@ -140,6 +140,11 @@ void cancel_invitation(tutti_comm& comm, const Invitation& invitation) {
       [&](Engine& engine, Instant) { engine.cancel_board(invitation.board_offset, comm.settings.shm_board_bytes); });
 }
 
+void cancel_enrolment(tutti_comm& comm) {
+  if (comm.enrolled) cancel_invitation(comm, *comm.enrolled);
+  comm.enrolled.reset();
+}
+
 Status install(tutti_comm& comm, std::uint64_t id, const std::string& name, int rank,
                const std::vector<Invitation>& members, const std::vector<bool>& joins) {
   const Settings& settings = comm.settings;
@@ -358,6 +363,7 @@ Status check_communicator(const tutti_comm* comm) {
 }
 
 void put_away(tutti_comm* comm) {
+  cancel_enrolment(*comm);
   constexpr Nanoseconds kFlush = std::chrono::seconds(1);
   comm->runtime->wait_drained(comm->runtime->now() + kFlush);
   if (!comm->private_store.empty()) {

@@ -31,6 +31,7 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b);
 // which cancel_invitation gives back if nothing comes of it.
 Result<Invitation> invite(tutti_comm& comm);
 void cancel_invitation(tutti_comm& comm, const Invitation& invitation);
+void cancel_enrolment(tutti_comm& comm);  // of a refresh that has not come to its end
 
 // Makes the communicator of these members, of which this process is number `rank`. Who joins (by rank;
 // empty: nobody) is new, and lost if it cannot be reached.

@@ -307,6 +307,7 @@ Status board(tutti_comm& comm, const std::string& name, Instant deadline) {
   if (works) return {};
   comm.runtime->with_engine([&](Engine& engine, Instant now) { engine.destroy(comm.communicator, now); });
   comm.communicator = nullptr;
+  cancel_enrolment(comm);
   return {Code::again, works.text()};
 }
 

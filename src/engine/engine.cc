@@ -247,8 +247,9 @@ void Engine::leave(Communicator* communicator, Instant now) {
 
 Engine::Ended Engine::farewell_of(const Communicator& communicator) {
   if (!communicator.council_) return {};
-  const bool for_good = communicator.council_->stage != Council::Stage::judged;
-  return {communicator.council_->completed, (for_good ? kForGood : 0) | (communicator.leaves_ ? kLeaves : 0)};
+  const Council& council = *communicator.council_;
+  const bool may_go_on = council.stage == Council::Stage::judged && council.next.has_value();
+  return {council.completed, (may_go_on ? 0 : kForGood) | (communicator.leaves_ ? kLeaves : 0)};
 }
 
 void Engine::remember_ended(const Communicator& communicator) {
