@@ -146,6 +146,7 @@ static void check_store(void) {
   OK(tutti_store_register("c99", &callbacks));
   EXPECT(tutti_comm_create_from_store(&comm, 2, 0, "callback://c99", NULL) == TUTTI_SYSTEM);
   EXPECT(strstr(tutti_last_error(), "nothing here") != NULL);
+  EXPECT(tutti_last_error_rank() == -1);
   OK(tutti_store_unregister("c99"));
   EXPECT(tutti_comm_create_from_store(&comm, 2, 0, "callback://c99", NULL) == TUTTI_INVALID);
 }

@@ -86,7 +86,9 @@ class Chaos {
       EXPECT_EQ(shared_->results[number].hash, shared_->results[results_[0]].hash) << "worker " << number;
     }
     std::printf(
-        "%d processes, %d killed, %d asked to leave, %d stopped, %d left behind, %lld views, %lld joins; %zu ended with step %lld\n",
+        "%d processes, %d killed, %d asked to leave, %d stopped, %d left behind, %lld views, %lld joins; %zu ended "
+        "with "
+        "step %lld\n",
         started_, kills_, leaves_, stops_, left_behind_, static_cast<long long>(shared_->views),
         static_cast<long long>(shared_->joins), results_.size(),
         results_.empty() ? -1ll : static_cast<long long>(shared_->results[results_[0]].step));
