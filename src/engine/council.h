@@ -26,7 +26,7 @@ struct Council {
         seats(static_cast<std::size_t>(members)) {}
 
   struct Seat {
-    bool heard = false;           // has frozen, and said so
+    Instant heard{};              // when it said something in the agreements last; none: not since they began
     bool suspected = false;       // cannot be reached from here
     bool certain = false;         // has ended: nothing of it will ever come again
     bool stays = false;           // takes part in the agreement on the successor's members
@@ -48,6 +48,7 @@ struct Council {
   Stage stage = Stage::working;
   std::vector<Seat> seats;  // by rank
   Instant frozen_since{};
+  Instant asks_next{};           // all others, so that who lives is heard
   Instant stuck_since = kNever;  // the agreement cannot be reached with those who are left
   std::vector<Rank> excluded;    // by this member, before it froze: see StragglerPolicy
   std::unique_ptr<Agreement> on_verdict;

@@ -158,6 +158,7 @@ void Engine::freeze(Communicator& communicator, const Status& why, bool first_ha
   if (council.stage != Council::Stage::working) return;
   council.stage = Council::Stage::frozen;
   council.frozen_since = now;
+  council.asks_next = now + options_.silence_limit / 4;
   councils_.push_back(&communicator);
   communicator.failure_ = why;
   const bool is_trouble = first_hand && why.code() != Code::aborted;  // others only ask, or somebody wants a refresh
@@ -258,8 +259,10 @@ void Engine::look_around(Communicator& communicator, Instant now) {
   for (Rank rank = 0; rank < communicator.size(); ++rank) {
     if (rank == communicator.rank_) continue;
     const Member& member = communicator.members_[static_cast<std::size_t>(rank)];
-    const bool silent =
-        now - council.frozen_since >= options_.silence_limit && !council.seats[static_cast<std::size_t>(rank)].heard;
+    const Instant heard = council.seats[static_cast<std::size_t>(rank)].heard;
+    // Once there is a verdict, nobody has to say anything before it calls the refresh.
+    const bool has_to_speak = council.stage == Council::Stage::frozen || heard == Instant{};
+    const bool silent = has_to_speak && now - std::max(heard, council.frozen_since) >= options_.silence_limit;
     if (!member.gone && !member.peer->lost && !silent) continue;
     const bool certain = member.left_for_good || (has_died(*member.peer, now) && !council.was_absent);
     suspect(communicator, rank, certain, now);
@@ -341,7 +344,7 @@ void Engine::on_council(Communicator& communicator, const Frame& frame, Arrival*
                                       communicator.describe(frame.source))),
          false, now);
   Council::Seat& seat = council.seats[static_cast<std::size_t>(frame.source)];
-  seat.heard = true;
+  seat.heard = now;
   if (frame.message == kOnNext) seat.stays = true;
   if (bytes.empty()) return;
   Status received;
@@ -489,6 +492,10 @@ void Engine::check_council(Communicator& communicator, Instant now) {
   Council& council = *communicator.council_;
   if (council.stage == Council::Stage::stopped) return;
   look_around(communicator, now);
+  if (council.stage == Council::Stage::frozen && now >= council.asks_next) {
+    council.asks_next = now + options_.silence_limit / 4;
+    council.on_verdict->ask_all();
+  }
   council.on_verdict->progress(now);
   if (council.on_next) council.on_next->progress(now);
   advance_council(communicator, now);

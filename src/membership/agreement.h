@@ -78,6 +78,9 @@ class Agreement {
   // taken, and it learns the decision. `ended` may follow `silent`. REQUIRES: member != self
   void suspect(std::uint32_t member, Loss loss, Instant now);
 
+  // Has everybody that may live say something: each answers, at the least with what it has contributed.
+  void ask_all() { send_all(message(AgreementKind::poke), dead_); }
+
   void progress(Instant now);
   Instant next_timer() const { return timer_; }
 

@@ -111,8 +111,7 @@ void Agreement::progress(Instant now) {
   if (can_decide()) {
     poke_unheard();
   } else {
-    // Somebody may know of more deaths, or of the decision.
-    send_all(message(AgreementKind::poke), dead_);
+    ask_all();  // somebody may know of more deaths, or of the decision
   }
   advance();
 }

@@ -93,6 +93,33 @@ TEST(Elastic, WhoHasSleptThroughAVerdictStopsWhateverHasBecomeOfTheOthers) {
   });
 }
 
+// Found by fuzz_engine_frames: who had once said that it takes part was waited for without end.
+TEST(Elastic, WhoStopsInTheMiddleOfAVerdictIsLeftBehind) {
+  for_seeds(200, [](std::uint64_t seed) {
+    ClusterOptions options = random_options(seed);
+    options.ranks = 3 + static_cast<int>(seed % 4);
+    ElasticTrial trial(seed, options);
+    Cluster& cluster = trial.cluster();
+    const Rank sleeper = trial.random_rank();
+    const Rank caller = (sleeper + 1) % cluster.size();
+    cluster.run_for(Nanoseconds(cluster.random().below(200'000)));
+    trial.engine(caller).revoke(trial.communicator(caller), Status(Code::aborted, "a refresh", caller),
+                                cluster.network().now());
+    cluster.run_for(Nanoseconds(cluster.random().below(100'000)));
+    cluster.stop(sleeper);
+    ASSERT_TRUE(cluster.run([&] {
+      bool all = true;
+      for (Rank rank = 0; rank < cluster.size(); ++rank)
+        all &= rank == sleeper || trial.communicator(rank)->council()->is_over();
+      return all;
+    })) << "hangs";
+    for (Rank rank = 0; rank < cluster.size(); ++rank) {
+      if (rank == sleeper) continue;
+      EXPECT_EQ(trial.communicator(rank)->council()->stage, Council::Stage::judged);
+    }
+  });
+}
+
 TEST(Elastic, ARevocationFindsTheOthersInTheMiddleAndLosesNobody) {
   for_seeds(200, [](std::uint64_t seed) {
     ElasticTrial trial(seed, random_options(seed));
