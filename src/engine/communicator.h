@@ -83,6 +83,11 @@ class Communicator {
   Nanoseconds timeout_{-1};
   StragglerPolicy stragglers_;
   Instant came_{};  // when a straggler that had been reported came after all
+  struct Reported {
+    Rank rank;
+    const Operation* by;  // the first that waited for it
+  };
+  std::vector<Reported> reported_;  // stragglers; an operation's go with it
   std::uint64_t eager_bytes_ = 0;
   Status failure_;
   bool failure_told_ = false;

@@ -235,8 +235,7 @@ class Engine {
   void answer(Channel& channel, Frame asked, const Straggler& late, Instant now);
   void report_stragglers(Operation& operation, Instant now);
   void exclude_stragglers(Operation& operation, Instant now);
-  bool is_reported(const Communicator& communicator, Rank rank) const;
-  void tell_who_came(const Operation& operation, Instant now);
+  void forget_reported(const Operation& operation, bool came, Instant now);
   std::string describe(const Communicator& communicator, const Straggler& late, Instant now) const;
   std::string waiting_for(const Operation& operation, Instant now) const;
   Rank missing_in(const Operation& operation, Instant now) const;

@@ -41,7 +41,7 @@ void Engine::let_go(Operation& operation, const Status& why, Instant now) {
     return;
   }
   operation.state_ = Operation::State::draining;
-  operation.deadline_ = now + kDrainTime;
+  operation.deadline_ = operation.next_check_ = now + kDrainTime;
   for (std::size_t l = 0; l < operation.plan_->lanes.size(); ++l) operation.runs_[l]->abandon(wire_);
   settle(operation, now);
 }

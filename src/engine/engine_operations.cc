@@ -234,7 +234,6 @@ Result<Operation*> Engine::start(Communicator* communicator, const OperationRequ
   begin_asking(operation, now);
   operation.late_.clear();
   operation.probed_by_.clear();
-  operation.reported_.clear();
   operation.failure_ = {};
   operation.result_ = {};
   operation.complete_.store(0, std::memory_order_relaxed);
@@ -463,7 +462,7 @@ void Engine::end_runs(Operation& operation, Code result) {
 void Engine::complete(Operation& operation, const Status& result, Instant now) {
   Communicator& communicator = *operation.communicator_;
   end_runs(operation, result.code());
-  if (!operation.reported_.empty() && result) tell_who_came(operation, now);
+  forget_reported(operation, result.is_ok(), now);
   recorder_.end_operation(operation.record_, result.code(), result.culprit(), now);
   if (operation.point_to_point_) {
     communicator.points_.erase(Communicator::point_key(operation.peer_, operation.sends_, operation.number_));

@@ -22,6 +22,7 @@ void Engine::begin_asking(Operation& operation, Instant now) {
   operation.asked_ = Nanoseconds(-1);
   operation.probe_interval_ = operation.communicator_->stragglers_.first_question();
   operation.next_probe_ = now + operation.probe_interval_;
+  operation.next_check_ = now;
 }
 
 // Asks those whom the operation waits for where they are. A mismatch comes back as a failure.
@@ -197,13 +198,15 @@ void Engine::learn(Operation& operation, const Straggler& news, Rank from, Insta
 
 // Says it once for each straggler, at the first of the operations that wait for it.
 void Engine::report_stragglers(Operation& operation, Instant now) {
-  const Communicator& communicator = *operation.communicator_;
+  Communicator& communicator = *operation.communicator_;
   // Operations that wait behind one which ends now are given their time anew.
   const Instant since = std::max(operation.posted_, communicator.came_);
   if (operation.late_.empty() || now - since < communicator.stragglers_.timeout) return;
   for (const Straggler& late : operation.late_.known()) {
-    if (!is_fresh(operation, late, now) || is_reported(communicator, late.rank)) continue;
-    operation.reported_.push_back(late.rank);
+    const auto is_same = [&](const Communicator::Reported& each) { return each.rank == late.rank; };
+    auto& reported = communicator.reported_;
+    if (!is_fresh(operation, late, now) || std::any_of(reported.begin(), reported.end(), is_same)) continue;
+    reported.push_back({late.rank, &operation});
     recorder_.note_straggler(operation.record_, late.rank);
     const std::string limit = operation.deadline_ == kNever
                                   ? "it has no deadline"
@@ -237,38 +240,30 @@ void Engine::exclude_stragglers(Operation& operation, Instant now) {
        now);
 }
 
-bool Engine::is_reported(const Communicator& communicator, Rank rank) const {
-  return std::any_of(operations_.begin(), operations_.end(), [&](const Operation* each) {
-    const auto& reported = each->reported_;
-    return each->communicator_ == &communicator &&
-           std::find(reported.begin(), reported.end(), rank) != reported.end();
-  });
-}
-
-void Engine::tell_who_came(const Operation& operation, Instant now) {
-  operation.communicator_->came_ = now;
+// At the operation's end. Others that still wait for the same ranks report them anew.
+void Engine::forget_reported(const Operation& operation, bool came, Instant now) {
+  Communicator& communicator = *operation.communicator_;
   std::string names;
-  for (const Rank rank : operation.reported_)
-    names += (names.empty() ? "" : ", ") + operation.communicator_->describe(rank);
+  const auto erased = std::erase_if(communicator.reported_, [&](const Communicator::Reported& each) {
+    if (each.by != &operation) return false;
+    if (came) names += (names.empty() ? "" : ", ") + communicator.describe(each.rank);
+    return true;
+  });
+  if (erased == 0 || !came) return;
+  communicator.came_ = now;
   options_.log.write(LogLevel::warn, "comm", "{} is complete after {}: {} came after all", title(operation),
                      format_duration(now - operation.posted_), names);
 }
 
 std::vector<StragglerReport> Engine::stragglers(const Communicator* communicator, Instant now) const {
   std::vector<StragglerReport> reports;
-  for (const Operation* operation : operations_) {
-    if (operation->communicator_ != communicator) continue;
-    for (const Rank rank : operation->reported_) {
-      const Straggler* const late = operation->late_.find(rank);
-      if (late == nullptr || !is_fresh(*operation, *late, now)) continue;
-      reports.push_back({*late, operation->number_, now - operation->posted_});
-    }
+  for (const Communicator::Reported& each : communicator->reported_) {
+    const Straggler* const late = each.by->late_.find(each.rank);
+    if (late == nullptr || !is_fresh(*each.by, *late, now)) continue;
+    reports.push_back({*late, each.by->number_, now - each.by->posted_});
   }
-  std::sort(reports.begin(), reports.end(), [](const StragglerReport& a, const StragglerReport& b) {
-    return a.who.rank != b.who.rank ? a.who.rank < b.who.rank : a.waited > b.waited;
-  });
-  const auto same = [](const StragglerReport& a, const StragglerReport& b) { return a.who.rank == b.who.rank; };
-  reports.erase(std::unique(reports.begin(), reports.end(), same), reports.end());
+  std::sort(reports.begin(), reports.end(),
+            [](const StragglerReport& a, const StragglerReport& b) { return a.who.rank < b.who.rank; });
   return reports;
 }
 

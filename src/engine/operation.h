@@ -90,6 +90,7 @@ class Operation {
   Instant posted_{};
   Instant deadline_ = kNever;
   Nanoseconds timeout_{-1};
+  Instant next_check_{};  // of its timers
   Instant next_probe_ = kNever;
   Nanoseconds probe_interval_{0};
   std::shared_ptr<const CompiledPlan> plan_;
@@ -105,7 +106,6 @@ class Operation {
       -1};           // since when it asks those it waits for, by the engine's attentive clock; negative: not yet
   Stragglers late_;  // what probes brought back
   std::vector<Rank> probed_by_;  // ranks that wait for this one in the operation
-  std::vector<Rank> reported_;   // stragglers that have been reported
   Status failure_;
   Status result_;
   std::atomic<std::uint32_t> complete_{1};
