@@ -17,6 +17,7 @@ constexpr std::uint64_t kUntoldLargeBytes = 1 << 20;
 
 void Lane::receive(Path& path, std::uint64_t sequence, Event& event) {
   if (sequence < next_receive_) return repeat(path, sequence, event);
+  if (held_.contains(sequence)) return transport_.release(path, event.token);  // its payload is on its way
   if (sequence > next_receive_) return hold(path, sequence, event);
   ++next_receive_;
   deliver(path, sequence, event);
@@ -79,7 +80,6 @@ void Lane::deliver_held() {
 // It came before its time.
 void Lane::hold(Path& path, std::uint64_t sequence, Event& event) {
   const std::uint64_t token = event.token;
-  if (held_.contains(sequence)) return transport_.release(path, token);
   if (held_bytes_ + event.bytes > kSpreadBytes || held_.size() >= kFramesMax) {
     transport_.release(path, token);
     return bundle_->refuse(format("it sent frame {} of lane {} where {} is due, and {} too early in all", sequence,
