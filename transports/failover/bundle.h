@@ -95,6 +95,7 @@ class Bundle {
   const ProcessId peer_;
   const std::uint64_t id_;
   std::uint64_t peer_id_ = 0;  // 0: its hello has not come
+  std::uint64_t peer_lanes_ = 0;
   bool is_resilient_ = false;
   bool is_closed_ = false;
   bool has_work_ = false;

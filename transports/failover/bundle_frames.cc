@@ -196,6 +196,8 @@ void Bundle::on_hello(Path& path, const Control& control, Instant now) {
     anew.values[1] = 0;
     return begin_anew({&path}, why).on_hello(path, anew, now);
   }
+  if (peer_id_ != 0 && lanes != peer_lanes_)
+    return refuse(format("it greets with {} lanes, after it had {}", lanes, peer_lanes_));
   path.peer_bundle = theirs;
   path.peer_number = number;
   path.receive_lane = path.lane;
@@ -206,6 +208,7 @@ void Bundle::on_hello(Path& path, const Control& control, Instant now) {
   }
   if (ours != id_ || path.state != Path::State::greeting) return;
   peer_id_ = theirs;
+  peer_lanes_ = lanes;
   is_resilient_ = std::min<std::uint64_t>(lanes, transport_.capabilities().lanes_max) > 1;
   make_ready(path, now);
 }
