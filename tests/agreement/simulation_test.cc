@@ -3,39 +3,19 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <cstdlib>
 
 #include "tests/agreement/simulation.h"
+#include "tests/simulation/seeds.h"
 
 namespace tutti {
 namespace {
 
-struct Seeds {
-  std::uint64_t first = 1;
-  std::uint64_t last = 14'000;
-};
-
-Seeds seeds() {
-  if (const char* const one = std::getenv("TUTTI_TEST_SEED")) {
-    const std::uint64_t seed = std::strtoull(one, nullptr, 10);
-    return {seed, seed};
-  }
-  if (const char* const range = std::getenv("TUTTI_TEST_SEEDS")) {
-    char* end = nullptr;
-    const std::uint64_t first = std::strtoull(range, &end, 10);
-    return {first, std::strtoull(end + (*end == '-'), nullptr, 10)};
-  }
-  const char* const wants_long = std::getenv("TUTTI_TEST_LONG");
-  return {1, wants_long != nullptr && std::string(wants_long) == "1" ? 200'000u : 14'000u};
-}
-
 TEST(AgreementSimulation, SurvivorsDecideOneValueOrSayWhyTheyCannot) {
-  const Seeds range = seeds();
+  const SeedRange range = seed_range(14'000, 200'000);
   SimulationMarks marks;
   for (std::uint64_t seed = range.first; seed <= range.last; ++seed) {
     const std::string wrong = Simulation(seed).run(marks);
-    ASSERT_EQ(wrong, "") << "replay: TUTTI_TEST_SEED=" << seed
-                         << " test_agreement --gtest_filter=AgreementSimulation.*";
+    ASSERT_EQ(wrong, "") << replay(seed);
   }
   std::printf(
       "%llu seeds, %llu messages: all survivors decided in %llu (%llu of them no majority, %llu alone), some "

@@ -3,24 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <optional>
 
 #include "src/base/format.h"
 #include "src/engine/roll.h"
 
 namespace tutti {
-
-void for_seeds(std::uint64_t few, void (*run)(std::uint64_t)) {
-  const char* const one = std::getenv("TUTTI_TEST_SEED");
-  const std::uint64_t first = one != nullptr ? std::strtoull(one, nullptr, 10) : 1;
-  const std::uint64_t many = std::getenv("TUTTI_TEST_LONG") != nullptr ? 20'000 : few;
-  const std::uint64_t last = one != nullptr ? first : many;
-  for (std::uint64_t seed = first; seed <= last && !::testing::Test::HasFailure(); ++seed) {
-    SCOPED_TRACE(format("seed {}: TUTTI_TEST_SEED={} and this test", seed, seed));
-    run(seed);
-  }
-}
 
 ClusterOptions random_options(std::uint64_t seed) {
   Random random(seed ^ 0xe1a5);

@@ -12,8 +12,7 @@
 
 namespace tutti {
 
-// Seeds 1 to `few`; 20,000 with TUTTI_TEST_LONG=1; the one of TUTTI_TEST_SEED. A failure names the one.
-void for_seeds(std::uint64_t few, void (*run)(std::uint64_t));
+constexpr std::uint64_t kManySeeds = 20'000;  // with TUTTI_TEST_LONG=1
 
 ClusterOptions random_options(std::uint64_t seed);
 

@@ -3,15 +3,12 @@
 // links that delay and refuse. Every result must be the reference's. To replay a failure: TUTTI_TEST_SEED=<seed>.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
 #include "src/base/format.h"
 #include "tests/engine/script.h"
+#include "tests/simulation/seeds.h"
 
 namespace tutti {
 namespace {
-
-std::uint64_t seeds(std::uint64_t few) { return std::getenv("TUTTI_TEST_LONG") != nullptr ? 5'000 : few; }
 
 // One communicator of the cluster as its members make it, each when it gets there.
 struct Group {
@@ -157,15 +154,11 @@ ClusterOptions random_options(std::uint64_t seed) {
 }
 
 void run_seeds(std::uint64_t few, void (*change)(ClusterOptions&)) {
-  const char* const one = std::getenv("TUTTI_TEST_SEED");
-  const std::uint64_t first = one != nullptr ? std::strtoull(one, nullptr, 10) : 1;
-  const std::uint64_t last = one != nullptr ? first : seeds(few);
-  for (std::uint64_t seed = first; seed <= last && !::testing::Test::HasFailure(); ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
+  for_seeds(few, 5'000, [&](std::uint64_t seed) {
     ClusterOptions options = random_options(seed);
     change(options);
     Trial(seed, options).run();
-  }
+  });
 }
 
 TEST(EngineCalls, EveryKindOnSeveralCommunicatorsInRandomOrderGivesTheReferenceResult) {

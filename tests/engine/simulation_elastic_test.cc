@@ -4,12 +4,13 @@
 #include <gtest/gtest.h>
 
 #include "tests/engine/elastic_trial.h"
+#include "tests/simulation/seeds.h"
 
 namespace tutti {
 namespace {
 
 TEST(Elastic, WithoutTroubleEverythingCompletesEverywhere) {
-  for_seeds(150, [](std::uint64_t seed) {
+  for_seeds(150, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, random_options(seed));
     ASSERT_TRUE(trial.run({})) << "hangs";
     trial.check(trial.those_alive());
@@ -19,7 +20,7 @@ TEST(Elastic, WithoutTroubleEverythingCompletesEverywhere) {
 }
 
 TEST(Elastic, ACrashEndsEverythingAlikeAndTheSurvivorsGoOnTogether) {
-  for_seeds(400, [](std::uint64_t seed) {
+  for_seeds(400, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, random_options(seed));
     const Rank victim = trial.random_rank();
     const bool may_stop = trial.cluster().size() == 2 && victim == 0;  // rank 1 alone is half without rank 0
@@ -38,7 +39,7 @@ TEST(Elastic, ACrashEndsEverythingAlikeAndTheSurvivorsGoOnTogether) {
 }
 
 TEST(Elastic, OnOneHostAllButOneMayDieAtAnyMoment) {
-  for_seeds(300, [](std::uint64_t seed) {
+  for_seeds(300, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = random_options(seed);
     options.one_host = true;
     ElasticTrial trial(seed, options);
@@ -59,7 +60,7 @@ TEST(Elastic, OnOneHostAllButOneMayDieAtAnyMoment) {
 // The others go on without it, and have ended when it wakes: it must not take their deaths for a licence to go on
 // alone.
 TEST(Elastic, WhoHasSleptThroughAVerdictStopsWhateverHasBecomeOfTheOthers) {
-  for_seeds(150, [](std::uint64_t seed) {
+  for_seeds(150, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = random_options(seed);
     options.one_host = true;
     options.ranks = 3 + static_cast<int>(seed % 4);
@@ -95,7 +96,7 @@ TEST(Elastic, WhoHasSleptThroughAVerdictStopsWhateverHasBecomeOfTheOthers) {
 
 // Found by fuzz_engine_frames: who had once said that it takes part was waited for without end.
 TEST(Elastic, WhoStopsInTheMiddleOfAVerdictIsLeftBehind) {
-  for_seeds(200, [](std::uint64_t seed) {
+  for_seeds(200, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = random_options(seed);
     options.ranks = 3 + static_cast<int>(seed % 4);
     ElasticTrial trial(seed, options);
@@ -121,7 +122,7 @@ TEST(Elastic, WhoStopsInTheMiddleOfAVerdictIsLeftBehind) {
 }
 
 TEST(Elastic, ARevocationFindsTheOthersInTheMiddleAndLosesNobody) {
-  for_seeds(200, [](std::uint64_t seed) {
+  for_seeds(200, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, random_options(seed));
     const Rank who = trial.random_rank();
     ASSERT_TRUE(trial.run({{trial.random_instant(),
@@ -140,7 +141,7 @@ TEST(Elastic, ARevocationFindsTheOthersInTheMiddleAndLosesNobody) {
 }
 
 TEST(Elastic, WhoDestroysItsEndIsMissedOnlyWhereItIsNeeded) {
-  for_seeds(200, [](std::uint64_t seed) {
+  for_seeds(200, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, random_options(seed));
     const Rank who = trial.random_rank();
     ASSERT_TRUE(trial.run({{trial.random_instant(), [&] { trial.destroy(who); }}})) << "hangs";

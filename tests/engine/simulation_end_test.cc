@@ -3,15 +3,14 @@
 // here, for a sanitizer to see).
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
 #include "src/base/format.h"
 #include "tests/engine/script.h"
+#include "tests/simulation/seeds.h"
 
 namespace tutti {
 namespace {
 
-std::uint64_t seeds(std::uint64_t few) { return std::getenv("TUTTI_TEST_LONG") != nullptr ? 5'000 : few; }
+constexpr std::uint64_t kManySeeds = 5'000;  // with TUTTI_TEST_LONG=1
 
 ClusterOptions random_options(std::uint64_t seed) {
   Random random(seed ^ 0xe9d);
@@ -110,18 +109,8 @@ class Trial {
   std::vector<std::size_t> next_;
 };
 
-void for_seeds(std::uint64_t few, void (*run)(std::uint64_t)) {
-  const char* const one = std::getenv("TUTTI_TEST_SEED");
-  const std::uint64_t first = one != nullptr ? std::strtoull(one, nullptr, 10) : 1;
-  const std::uint64_t last = one != nullptr ? first : seeds(few);
-  for (std::uint64_t seed = first; seed <= last && !::testing::Test::HasFailure(); ++seed) {
-    SCOPED_TRACE(format("seed {}", seed));
-    run(seed);
-  }
-}
-
 TEST(EngineEnd, AnAbortEndsEverythingOnAllRanksWithItsReason) {
-  for_seeds(150, [](std::uint64_t seed) {
+  for_seeds(150, kManySeeds, [](std::uint64_t seed) {
     Trial trial(seed, random_options(seed));
     const Rank who = trial.random_rank();
     ASSERT_TRUE(trial.run([&] {
@@ -142,7 +131,7 @@ TEST(EngineEnd, AnAbortEndsEverythingOnAllRanksWithItsReason) {
 }
 
 TEST(EngineEnd, DestroyingInTheMiddleEndsTheOthersAndNamesWhoLeft) {
-  for_seeds(150, [](std::uint64_t seed) {
+  for_seeds(150, kManySeeds, [](std::uint64_t seed) {
     Trial trial(seed, random_options(seed));
     const Rank who = trial.random_rank();
     ASSERT_TRUE(trial.run([&] { trial.destroy(who); })) << "hangs";
@@ -159,7 +148,7 @@ TEST(EngineEnd, DestroyingInTheMiddleEndsTheOthersAndNamesWhoLeft) {
 
 // Everybody leaves as soon as its own part is done; nobody who still needs something may miss it.
 TEST(EngineEnd, LeavingAfterTheLastResultTakesNothingFromTheOthers) {
-  for_seeds(150, [](std::uint64_t seed) {
+  for_seeds(150, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = random_options(seed);
     Cluster cluster(seed, options);
     CollectiveCall call(CollectiveCall::random_kind(cluster.random(), true), cluster.size(), cluster.random());
@@ -188,7 +177,7 @@ TEST(EngineEnd, LeavingAfterTheLastResultTakesNothingFromTheOthers) {
 }
 
 TEST(EngineEnd, ACutLinkEndsWhatNeedsItAndNamesTheOtherSide) {
-  for_seeds(150, [](std::uint64_t seed) {
+  for_seeds(150, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = random_options(seed);
     options.one_host = false;
     Trial trial(seed, options);
@@ -214,7 +203,7 @@ TEST(EngineEnd, ACutLinkEndsWhatNeedsItAndNamesTheOtherSide) {
 // Links that fail by chance, all the time: whatever the result, every operation ends and nothing wrong counts as
 // right.
 TEST(EngineEnd, WithLinksThatBreakByChanceEveryOperationEnds) {
-  for_seeds(150, [](std::uint64_t seed) {
+  for_seeds(150, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = random_options(seed);
     options.one_host = false;
     options.fault = FaultOptions{};

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/engine/elastic_trial.h"
+#include "tests/simulation/seeds.h"
 
 namespace tutti {
 namespace {
@@ -21,7 +22,7 @@ OperationRequest call(CallKind kind) {
 }
 
 TEST(ElasticStep, WithoutTroubleEveryStepEndsWell) {
-  for_seeds(150, [](std::uint64_t seed) {
+  for_seeds(150, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, by_step(seed));
     ASSERT_TRUE(trial.run({})) << "hangs";
     trial.check_steps(trial.those_alive());
@@ -31,7 +32,7 @@ TEST(ElasticStep, WithoutTroubleEveryStepEndsWell) {
 }
 
 TEST(ElasticStep, AnOperationWaitsForNobodyButAnAgreeForAll) {
-  for_seeds(60, [](std::uint64_t seed) {
+  for_seeds(60, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = by_step(seed);
     options.ranks = 3;
     Cluster cluster(seed, options);
@@ -65,7 +66,7 @@ TEST(ElasticStep, AnOperationWaitsForNobodyButAnAgreeForAll) {
 }
 
 TEST(ElasticStep, ACrashIsToldToAllSurvivorsAlike) {
-  for_seeds(400, [](std::uint64_t seed) {
+  for_seeds(400, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, by_step(seed));
     const Rank victim = trial.random_rank();
     const bool may_stop = trial.cluster().size() == 2 && victim == 0;  // rank 1 alone is half without rank 0
@@ -81,7 +82,7 @@ TEST(ElasticStep, ACrashIsToldToAllSurvivorsAlike) {
 }
 
 TEST(ElasticStep, OnOneHostAllButOneMayDieAtAnyMoment) {
-  for_seeds(300, [](std::uint64_t seed) {
+  for_seeds(300, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = by_step(seed);
     options.one_host = true;
     ElasticTrial trial(seed, options);
@@ -101,7 +102,7 @@ TEST(ElasticStep, OnOneHostAllButOneMayDieAtAnyMoment) {
 }
 
 TEST(ElasticStep, ARevocationUndoesTheStepOfAllOrOfNobody) {
-  for_seeds(200, [](std::uint64_t seed) {
+  for_seeds(200, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, by_step(seed));
     const Rank who = trial.random_rank();
     ASSERT_TRUE(trial.run({{trial.random_instant(),
@@ -119,7 +120,7 @@ TEST(ElasticStep, ARevocationUndoesTheStepOfAllOrOfNobody) {
 }
 
 TEST(ElasticStep, WhoDoesNotCallTheAgreeIsNamed) {
-  for_seeds(60, [](std::uint64_t seed) {
+  for_seeds(60, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, by_step(seed));
     Cluster& cluster = trial.cluster();
     const Rank absent = trial.random_rank();
@@ -138,7 +139,7 @@ TEST(ElasticStep, WhoDoesNotCallTheAgreeIsNamed) {
 }
 
 TEST(ElasticStep, AnAgreeThatOthersTakeForSomethingElseNamesBothCalls) {
-  for_seeds(60, [](std::uint64_t seed) {
+  for_seeds(60, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = by_step(seed);
     Cluster cluster(seed, options);
     std::vector<const Operation*> operations;
@@ -158,7 +159,7 @@ TEST(ElasticStep, AnAgreeThatOthersTakeForSomethingElseNamesBothCalls) {
 
 // With on and by step alike.
 TEST(ElasticLeave, WhoLeavesIsNotLostAndTheOthersGoOn) {
-  for_seeds(300, [](std::uint64_t seed) {
+  for_seeds(300, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = random_options(seed);
     options.by_step = seed % 2 == 0;
     ElasticTrial trial(seed, options);
@@ -182,7 +183,7 @@ TEST(ElasticLeave, WhoLeavesIsNotLostAndTheOthersGoOn) {
 
 // Its own part is over at once, so that nothing but the outcome is waited for.
 TEST(ElasticLeave, AnOperationThatBeginsWhenAMemberHasGoneEndsAtOnce) {
-  for_seeds(40, [](std::uint64_t seed) {
+  for_seeds(40, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = random_options(seed);
     options.ranks = 3;
     options.one_host = false;
@@ -213,7 +214,7 @@ TEST(ElasticLeave, AnOperationThatBeginsWhenAMemberHasGoneEndsAtOnce) {
 }
 
 TEST(ElasticMinimum, FewerThanAllowedNeverGoOnAndSaySo) {
-  for_seeds(60, [](std::uint64_t seed) {
+  for_seeds(60, kManySeeds, [](std::uint64_t seed) {
     ClusterOptions options = random_options(seed);
     options.one_host = true;  // else half of them may be too few, whatever is allowed
     options.ranks = 4;

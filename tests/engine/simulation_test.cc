@@ -3,10 +3,9 @@
 // replay it: TUTTI_TEST_SEED=<seed> engine_simulation_test.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
 #include "tests/engine/cluster.h"
 #include "tests/engine/reference.h"
+#include "tests/simulation/seeds.h"
 
 namespace tutti {
 namespace {
@@ -137,11 +136,7 @@ void run_seed(std::uint64_t seed) {
   }
 }
 
-TEST(EngineSimulation, RandomCollectivesGiveTheReferenceResult) {
-  if (const char* seed = std::getenv("TUTTI_TEST_SEED")) return run_seed(std::strtoull(seed, nullptr, 10));
-  const std::uint64_t seeds = std::getenv("TUTTI_TEST_LONG") != nullptr ? 20'000 : 300;
-  for (std::uint64_t seed = 1; seed <= seeds && !HasFatalFailure() && !HasNonfatalFailure(); ++seed) run_seed(seed);
-}
+TEST(EngineSimulation, RandomCollectivesGiveTheReferenceResult) { for_seeds(300, 20'000, run_seed); }
 
 // 11: a board that counted what it had published as progress, for ever. 435: deliveries held for one operation filled
 // the queue in which another's were to come.
@@ -184,11 +179,7 @@ void run_crash_seed(std::uint64_t seed) {
   }
 }
 
-TEST(EngineSimulation, ACrashEndsEveryOperationAndNamesTheCulprit) {
-  const std::uint64_t seeds = std::getenv("TUTTI_TEST_LONG") != nullptr ? 20'000 : 300;
-  for (std::uint64_t seed = 1; seed <= seeds && !HasFatalFailure() && !HasNonfatalFailure(); ++seed)
-    run_crash_seed(seed);
-}
+TEST(EngineSimulation, ACrashEndsEveryOperationAndNamesTheCulprit) { for_seeds(300, 20'000, run_crash_seed); }
 
 }  // namespace
 }  // namespace tutti

@@ -5,11 +5,11 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <deque>
 #include <memory>
 
 #include "tests/conformance/party.h"
+#include "tests/simulation/seeds.h"
 #include "transports/failover/control.h"
 #include "transports/sim/sim_network.h"
 #include "transports/sim/sim_transport.h"
@@ -23,17 +23,6 @@ using conformance::stream_header;
 using conformance::stream_payload;
 using conformance::Take;
 using std::chrono::milliseconds;
-
-std::uint64_t first_seed() {
-  const char* const text = std::getenv("TUTTI_TEST_SEED");
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : 1;
-}
-
-std::uint64_t seeds(std::uint64_t usual) {
-  const char* const text = std::getenv("TUTTI_TEST_LONG");
-  if (std::getenv("TUTTI_TEST_SEED") != nullptr) return 1;
-  return text != nullptr && std::string_view(text) == "1" ? 200 * usual : usual;
-}
 
 // Two processes with some lanes between them.
 class Pair {
@@ -152,8 +141,7 @@ std::size_t random_size(Random& random) {
 }
 
 TEST(Failover, FramesComeOnceAndInOrderWhateverPathsEndAsLongAsOneLives) {
-  for (std::uint64_t seed = first_seed(); seed < first_seed() + seeds(20) && !::testing::Test::HasFailure(); ++seed) {
-    SCOPED_TRACE("TUTTI_TEST_SEED=" + std::to_string(seed));
+  for_seeds(20, 4'000, [](std::uint64_t seed) {
     const SimOptions options = random_options(seed);
     Pair pair(seed, options);
     Random& random = pair.random();
@@ -200,7 +188,7 @@ TEST(Failover, FramesComeOnceAndInOrderWhateverPathsEndAsLongAsOneLives) {
     }
     pair.check();
     EXPECT_EQ(pair.side(0).lines().size(), std::size_t{options.lanes_max});
-  }
+  });
 }
 
 TEST(Failover, ALaneThatIsCutIsToldAndTakenBack) {
