@@ -1,8 +1,11 @@
 // How long a job stands still when a member is killed: from SIGKILL to the error on the survivors, and to the end of
 // the first all-reduce, with the right sum, of the communicator that they have refreshed. Each trial is a job of its
-// own, whose ranks add integers without end; the victim and the moment change from trial to trial.
+// own, whose ranks add integers without end; the victim and the moment change from trial to trial. With `stop` the
+// victim is stopped instead: from SIGSTOP until every other rank names it (tutti_comm_stragglers), and nobody else;
+// then it wakes, and the job ends well.
 //
-//     benchmark_recovery [RANKS [TRIALS [ELEMENTS]]]      8, 50, 1000 if not given; TUTTI_TRANSPORTS=tcp for TCP
+//     benchmark_recovery [RANKS [TRIALS [ELEMENTS [kill|stop]]]]      8, 50, 1000, kill if not given
+//     TUTTI_TRANSPORTS=tcp for TCP; the fast setting: TUTTI_HEARTBEAT_TIMEOUT=1s TUTTI_STRAGGLER_TIMEOUT=750ms
 //
 // What counts of a trial is its slowest survivor. Every survivor must name the victim, and all must say the same.
 #include <sys/mman.h>
@@ -35,6 +38,7 @@ struct Shared {  // by all processes of a trial
   std::int64_t error_ns[kRanksMax];
   std::int64_t result_ns[kRanksMax];
   std::uint64_t sentence[kRanksMax];
+  std::atomic<int> names;  // ranks that have named the victim
   char failure[512];
 };
 
@@ -50,6 +54,7 @@ struct Trial {
   int victim;
   int operations;  // before it is killed
   std::size_t elements;
+  bool stops;  // and is not killed
 };
 
 bool is_sum(const std::vector<std::int64_t>& data, const Trial& trial, bool without_victim) {
@@ -58,11 +63,50 @@ bool is_sum(const std::vector<std::int64_t>& data, const Trial& trial, bool with
   return std::all_of(data.begin(), data.end(), [&](std::int64_t value) { return value == sum; });
 }
 
+// True as soon as the victim is named, and it alone.
+bool names_victim(tutti_comm* comm, const Trial& trial, Shared& shared) {
+  tutti_straggler late[2];
+  std::size_t count = 0;
+  if (tutti_comm_stragglers(comm, sizeof late[0], late, 2, &count) != TUTTI_OK) give_up(shared, "stragglers");
+  if (count > 1 || (count == 1 && late[0].rank != trial.victim)) give_up(shared, "somebody else is named");
+  return count == 1;
+}
+
+void be_rank_beside_a_stopped_one(const Trial& trial, int rank, Shared& shared, tutti_comm* comm) {
+  constexpr std::int64_t kLook = 1'000'000;
+  std::vector<std::int64_t> data(trial.elements);
+  for (int i = 0; i < trial.operations + kAfterwards; ++i) {
+    if (rank == trial.victim && i == trial.operations) {
+      shared.killed_ns = now_ns();
+      raise(SIGSTOP);
+    }
+    std::fill(data.begin(), data.end(), std::int64_t{1} << rank);
+    tutti_request* request = nullptr;
+    if (tutti_all_reduce(data.data(), data.data(), data.size(), TUTTI_INT64, TUTTI_SUM, comm, nullptr, &request) !=
+        TUTTI_OK)
+      give_up(shared, "all_reduce");
+    tutti_status status = TUTTI_TIMEOUT;
+    while ((status = tutti_request_wait(&request, kLook)) == TUTTI_TIMEOUT) {
+      if (shared.killed_ns == 0 || shared.error_ns[rank] != 0 || !names_victim(comm, trial, shared)) continue;
+      shared.error_ns[rank] = now_ns();
+      ++shared.names;
+    }
+    if (status != TUTTI_OK) give_up(shared, "wait");
+    if (!is_sum(data, trial, false)) give_up(shared, "a wrong sum");
+  }
+}
+
 void be_rank(const Trial& trial, int rank, Shared& shared) {
   tutti_comm* comm = nullptr;
   tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
   options.settings = "TUTTI_ELASTIC=on TUTTI_LOG=error";
   if (tutti_comm_create_from_environment(&comm, &options) != TUTTI_OK) give_up(shared, "create");
+  if (trial.stops) {
+    be_rank_beside_a_stopped_one(trial, rank, shared, comm);
+    if (tutti_comm_finalize(comm, 0) != TUTTI_OK) give_up(shared, "finalize");
+    tutti_comm_destroy(comm);
+    return;
+  }
   std::vector<std::int64_t> data(trial.elements);
   const auto add = [&] {
     std::fill(data.begin(), data.end(), std::int64_t{1} << rank);
@@ -110,6 +154,9 @@ Times run(const Trial& trial, Shared& shared) {
       std::_Exit(0);
     }
   }
+  const pid_t victim = children[static_cast<std::size_t>(trial.victim)];
+  while (trial.stops && shared.names < trial.ranks - 1 && shared.failure[0] == '\0') usleep(1000);
+  if (trial.stops) kill(victim, SIGCONT);
   for (const pid_t child : children) waitpid(child, nullptr, 0);
   std::filesystem::remove_all(directory);
   if (shared.failure[0] != '\0') std::fprintf(stderr, "benchmark_recovery: %s\n", shared.failure), std::exit(1);
@@ -142,9 +189,12 @@ int main(int argc, char** argv) {
   const int ranks = argc > 1 ? std::atoi(argv[1]) : 8;
   const int trials = argc > 2 ? std::atoi(argv[2]) : 50;
   const long elements = argc > 3 ? std::atol(argv[3]) : 1000;
-  if (ranks < 2 || ranks > kRanksMax - 2 || trials < 1 || elements < 1) {
-    std::fprintf(stderr, "usage: benchmark_recovery [RANKS (2 to %d) [TRIALS (1 or more) [ELEMENTS (1 or more)]]]\n",
-                 kRanksMax - 2);
+  const std::string how = argc > 4 ? argv[4] : "kill";
+  if ((how != "kill" && how != "stop") || ranks < 2 || ranks > kRanksMax - 2 || trials < 1 || elements < 1) {
+    std::fprintf(
+        stderr,
+        "usage: benchmark_recovery [RANKS (2 to %d) [TRIALS (1 or more) [ELEMENTS (1 or more) [kill|stop]]]]\n",
+        kRanksMax - 2);
     return 2;
   }
   void* const memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -152,13 +202,15 @@ int main(int argc, char** argv) {
   std::vector<double> errors;
   std::vector<double> results;
   for (int i = 0; i < trials; ++i) {
-    const Trial trial{ranks, i * 5 % ranks, 20 + i * 7 % 50, static_cast<std::size_t>(elements)};
+    const Trial trial{ranks, i * 5 % ranks, 20 + i * 7 % 50, static_cast<std::size_t>(elements), how == "stop"};
     const Times times = run(trial, *static_cast<Shared*>(memory));
     errors.push_back(times.error_ms);
     results.push_back(times.result_ms);
   }
-  std::printf("%d ranks, %d kills, %ld elements; milliseconds, of the slowest survivor\n", ranks, trials, elements);
+  std::printf("%d ranks, %d times %s, %ld elements; milliseconds, of the slowest of the others\n", ranks, trials,
+              how.c_str(), elements);
   std::printf("%-44s %10s %10s %10s\n", "", "p50", "p99", "most");
+  if (how == "stop") return report("stop until all others name it, and it alone", errors), 0;
   report("kill to the same error on all survivors", errors);
   report("kill to the first right sum of the others", results);
   return 0;

@@ -218,7 +218,7 @@ class Load {
 // run for a while is reported, since it does keep the others waiting; nobody is lost and nothing is ended. How often
 // it was is printed. TUTTI_TEST_LONG=1: for 5 minutes over each transport.
 TEST(BusyHost, NobodyIsTakenForLostAtTheFastSetting) {
-  const std::chrono::seconds length = runs_long() ? std::chrono::seconds(300) : std::chrono::seconds(2);
+  const std::chrono::seconds length = runs_long() ? std::chrono::seconds(1800) : std::chrono::seconds(2);
   for (const char* const transport : {"shm", "tcp"}) {
     Job job;
     job.ranks = 4;
