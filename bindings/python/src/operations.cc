@@ -91,6 +91,17 @@ void require_counts(const std::vector<std::size_t>& counts, std::size_t ranks, c
           elements(name, buffer) + ", and counts sum up to " + std::to_string(sum(counts)));
 }
 
+// `whole` has a block for each rank: each like `block`, or as many elements as counts say.
+void require_blocks(const Communicator& self, const Buffer& whole, const char* name, const Buffer& block,
+                    const Counts& counts) {
+  const auto ranks = static_cast<std::size_t>(self.size());
+  if (counts) {
+    require_counts(*counts, ranks, whole, name);
+  } else {
+    require_sizes(whole, name, ranks, block);
+  }
+}
+
 template <typename Begin>
 Request begin(Communicator& self, const Call& call, tutti_op op, std::vector<Buffer> buffers, nb::object result,
               const Begin& function) {
@@ -144,13 +155,8 @@ Request broadcast(Communicator& self, const Call& call, nb::object buffer, int r
 Request all_gather(Communicator& self, const Call& call, nb::object input, nb::object output, const Counts& counts) {
   const Buffer in = call.input(input);
   const Buffer out = call.output(output);
-  const auto ranks = static_cast<std::size_t>(self.size());
   require_alike(in, out);
-  if (counts) {
-    require_counts(*counts, ranks, out, "output");
-  } else {
-    require_sizes(out, "output", ranks, in);
-  }
+  require_blocks(self, out, "output", in, counts);
   return begin(
       self, call, TUTTI_SUM, {in, out}, output, [&](tutti_comm* comm, const tutti_call* c, tutti_request** r) {
         return counts ? tutti_all_gather_v(in.data, in.count, out.data, counts->data(), nullptr, in.type, comm, c, r)
@@ -162,14 +168,11 @@ Request reduce_scatter(Communicator& self, const Call& call, nb::object input, n
                        const std::string& op, const Counts& counts) {
   const Buffer in = call.input(input);
   const Buffer out = call.output(output);
-  const auto ranks = static_cast<std::size_t>(self.size());
   require_alike(in, out);
+  require_blocks(self, in, "input", out, counts);
   if (counts) {
-    require_counts(*counts, ranks, in, "input");
     const std::size_t mine = (*counts)[static_cast<std::size_t>(self.rank())];
     require(out.count == mine, elements("output", out) + ", and this rank's count is " + std::to_string(mine));
-  } else {
-    require_sizes(in, "input", ranks, out);
   }
   const tutti_op reduction = op_for(op, in);
   return begin(
@@ -210,13 +213,8 @@ Request gather(Communicator& self, const Call& call, nb::object input, std::opti
   const nb::object target = is_root ? *output : nb::object(nb::none());
   const Buffer out = is_root ? call.output(target) : Buffer();
   if (is_root) {
-    const auto ranks = static_cast<std::size_t>(self.size());
     require_alike(in, out);
-    if (counts) {
-      require_counts(*counts, ranks, out, "output");
-    } else {
-      require_sizes(out, "output", ranks, in);
-    }
+    require_blocks(self, out, "output", in, counts);
   }
   return begin(
       self, call, TUTTI_SUM, {in, out}, target, [&](tutti_comm* comm, const tutti_call* c, tutti_request** r) {
@@ -233,13 +231,8 @@ Request scatter(Communicator& self, const Call& call, std::optional<nb::object> 
   require(!is_root || input, "scatter needs an input at the root");
   const Buffer in = is_root ? call.input(*input) : Buffer();
   if (is_root) {
-    const auto ranks = static_cast<std::size_t>(self.size());
     require_alike(in, out);
-    if (counts) {
-      require_counts(*counts, ranks, in, "input");
-    } else {
-      require_sizes(in, "input", ranks, out);
-    }
+    require_blocks(self, in, "input", out, counts);
   }
   return begin(self, call, TUTTI_SUM, {in, out}, output,
                [&](tutti_comm* comm, const tutti_call* c, tutti_request** r) {
