@@ -230,6 +230,26 @@ tutti_status Rank::try_create(tutti_comm** comm, const std::string& name, const 
   return tutti_comm_create_from_store(comm, job_.ranks, rank_, store_.c_str(), &options);
 }
 
+tutti_comm* Rank::create_of(int size) {
+  tutti_comm* comm = nullptr;
+  tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
+  options.settings = job().settings.c_str();
+  ok(tutti_comm_create_from_store(&comm, size, rank(), store().c_str(), &options), "the creation of the first");
+  return comm;
+}
+
+tutti_status Rank::try_join(tutti_comm** comm) {
+  tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
+  options.settings = job().settings.c_str();
+  return tutti_comm_join(comm, store().c_str(), &options);
+}
+
+tutti_comm* Rank::join() {
+  tutti_comm* comm = nullptr;
+  ok(try_join(&comm), "join");
+  return comm;
+}
+
 tutti_comm* Rank::create(const std::string& name, const std::string& settings) {
   tutti_comm* comm = nullptr;
   note("creates " + name);

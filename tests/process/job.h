@@ -73,6 +73,10 @@ class Rank {
 
   // A communicator of all ranks, by the job's store. Null (and failed) if it cannot be made.
   tutti_comm* create(const std::string& name = "world", const std::string& settings = {});
+  // Of the ranks below `size` alone, and who comes to them later.
+  tutti_comm* create_of(int size);
+  tutti_status try_join(tutti_comm** comm);
+  tutti_comm* join();
   tutti_status try_create(tutti_comm** comm, const std::string& name = "world", const std::string& settings = {},
                           std::int64_t timeout_ns = 0);
 

@@ -102,15 +102,13 @@ TEST(Elastic, AProcessThatComesLateIsLetInAtTheNextRefresh) {
     job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s";
     const Outcome outcome = run_job(job, [](Rank& rank) {
       tutti_comm* comm = nullptr;
-      tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
-      options.settings = rank.job().settings.c_str();
       std::vector<int> members = {0, 1};
       if (rank.rank() >= 2) {
         if (rank.rank() == 3) rank.meet();
-        rank.ok(tutti_comm_join(&comm, rank.store().c_str(), &options), "join");
+        comm = rank.join();
         if (rank.rank() == 2) rank.meet();
       } else {
-        rank.ok(tutti_comm_create_from_store(&comm, 2, rank.rank(), rank.store().c_str(), &options), "creation");
+        comm = rank.create_of(2);
         if (comm == nullptr) return;
         for (int expected = 3; expected <= 4; ++expected) {
           rank.ok(reduce_times(rank, comm, members, 10, 100), "all_reduce before a join");
@@ -145,34 +143,32 @@ TEST(Elastic, WhoDiesWhileItWaitsToBeLetInHoldsNobodyUp) {
   Job job;
   job.ranks = 3;
   job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s";
-  const Outcome outcome = run_job(
-      job,
-      [](Rank& rank) {
-        tutti_comm* comm = nullptr;
-        tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
-        options.settings = rank.job().settings.c_str();
-        rank.shared().slots[0][rank.rank()] = static_cast<std::uint64_t>(getpid());
-        rank.meet();
-        if (rank.rank() == 2) {
-          rank.ok(tutti_comm_join(&comm, rank.store().c_str(), &options), "it was let in, after its end");
-          return;
-        }
-        rank.ok(tutti_comm_create_from_store(&comm, 2, rank.rank(), rank.store().c_str(), &options), "creation");
-        if (comm == nullptr) return;
-        int waiting = 0;
-        while (waiting == 0) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
-        rank.meet(2);
-        if (rank.rank() == 0) kill(static_cast<pid_t>(rank.shared().slots[0][2]), SIGKILL);
-        tutti_refresh_options refresh = TUTTI_REFRESH_OPTIONS_INIT;
-        refresh.timeout_ns = std::int64_t{20'000'000'000} * patience();
-        rank.ok(tutti_comm_refresh(comm, &refresh), "refresh with a dead process at the door");
-        rank.check(size_of(comm) == 2, "the size is wrong");
-        rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
-        rank.check(waiting == 0, "it still waits");
-        rank.ok(reduce_times(rank, comm, {0, 1}, 10, 100), "all_reduce");
-        rank.ok(tutti_comm_destroy(comm), "destroy");
-      },
-      {2});
+  const Outcome outcome =
+      run_job(job,
+              [](Rank& rank) {
+                tutti_comm* comm = nullptr;
+                rank.shared().slots[0][rank.rank()] = static_cast<std::uint64_t>(getpid());
+                rank.meet();
+                if (rank.rank() == 2) {
+                  rank.ok(rank.try_join(&comm), "it was let in, after its end");
+                  return;
+                }
+                comm = rank.create_of(2);
+                if (comm == nullptr) return;
+                int waiting = 0;
+                while (waiting == 0) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
+                rank.meet(2);
+                if (rank.rank() == 0) kill(static_cast<pid_t>(rank.shared().slots[0][2]), SIGKILL);
+                tutti_refresh_options refresh = TUTTI_REFRESH_OPTIONS_INIT;
+                refresh.timeout_ns = std::int64_t{20'000'000'000} * patience();
+                rank.ok(tutti_comm_refresh(comm, &refresh), "refresh with a dead process at the door");
+                rank.check(size_of(comm) == 2, "the size is wrong");
+                rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
+                rank.check(waiting == 0, "it still waits");
+                rank.ok(reduce_times(rank, comm, {0, 1}, 10, 100), "all_reduce");
+                rank.ok(tutti_comm_destroy(comm), "destroy");
+              },
+              {2});
   EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
 
@@ -180,34 +176,33 @@ TEST(Elastic, WhoStopsWhileItWaitsToBeLetInHoldsTheOthersUpForAMomentOnly) {
   Job job;
   job.ranks = 3;
   job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s TUTTI_HEARTBEAT_TIMEOUT=" + std::to_string(patience()) + "s";
-  const Outcome outcome = run_job(
-      job,
-      [](Rank& rank) {
-        tutti_comm* comm = nullptr;
-        tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
-        options.settings = rank.job().settings.c_str();
-        if (rank.rank() == 2) {
-          rank.shared().counters[0] = getpid();
-          rank.meet();
-          rank.ok(tutti_comm_join(&comm, rank.store().c_str(), &options), "it was let in, stopped");
-          return;
-        }
-        rank.meet();
-        rank.ok(tutti_comm_create_from_store(&comm, 2, rank.rank(), rank.store().c_str(), &options), "creation");
-        if (comm == nullptr) return;
-        int waiting = 0;
-        while (rank.rank() == 0 && waiting == 0) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
-        if (rank.rank() == 0) kill(static_cast<pid_t>(rank.shared().counters[0]), SIGSTOP);
-        if (rank.rank() == 1) rank.expect(TUTTI_ABORTED, reduce_times(rank, comm, {0, 1}, 1, 100), "all_reduce");
-        tutti_refresh_options refresh = TUTTI_REFRESH_OPTIONS_INIT;
-        refresh.timeout_ns = std::int64_t{30'000'000'000} * patience();
-        rank.ok(tutti_comm_refresh(comm, &refresh), "refresh with a stopped process at the door");
-        rank.check(size_of(comm) == 2, "the size is wrong");
-        rank.ok(reduce_times(rank, comm, {0, 1}, 10, 100), "all_reduce");
-        if (rank.rank() == 0) kill(static_cast<pid_t>(rank.shared().counters[0]), SIGKILL);
-        rank.ok(tutti_comm_destroy(comm), "destroy");
-      },
-      {2});
+  const Outcome outcome =
+      run_job(job,
+              [](Rank& rank) {
+                tutti_comm* comm = nullptr;
+                if (rank.rank() == 2) {
+                  rank.shared().counters[0] = getpid();
+                  rank.meet();
+                  rank.ok(rank.try_join(&comm), "it was let in, stopped");
+                  return;
+                }
+                rank.meet();
+                comm = rank.create_of(2);
+                if (comm == nullptr) return;
+                int waiting = 0;
+                while (rank.rank() == 0 && waiting == 0) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
+                if (rank.rank() == 0) kill(static_cast<pid_t>(rank.shared().counters[0]), SIGSTOP);
+                if (rank.rank() == 1)
+                  rank.expect(TUTTI_ABORTED, reduce_times(rank, comm, {0, 1}, 1, 100), "all_reduce");
+                tutti_refresh_options refresh = TUTTI_REFRESH_OPTIONS_INIT;
+                refresh.timeout_ns = std::int64_t{30'000'000'000} * patience();
+                rank.ok(tutti_comm_refresh(comm, &refresh), "refresh with a stopped process at the door");
+                rank.check(size_of(comm) == 2, "the size is wrong");
+                rank.ok(reduce_times(rank, comm, {0, 1}, 10, 100), "all_reduce");
+                if (rank.rank() == 0) kill(static_cast<pid_t>(rank.shared().counters[0]), SIGKILL);
+                rank.ok(tutti_comm_destroy(comm), "destroy");
+              },
+              {2});
   EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
 
@@ -228,24 +223,22 @@ TEST(Elastic, WhoCannotBeReachedIsNotLetInAndHoldsUpNobodyNotEvenWhoJoinsWithIt)
   job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s TUTTI_TRANSPORTS=tcp";
   const Outcome outcome = run_job(job, [](Rank& rank) {
     tutti_comm* comm = nullptr;
-    tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
-    options.settings = rank.job().settings.c_str();
     std::atomic<std::int64_t>& no_other_host = rank.shared().counters[0];
     if (rank.rank() == 2) {
       const bool away = become_a_host_without_cables();
       if (!away) no_other_host = 1;
       rank.meet();
       if (!away) return;
-      rank.expect(TUTTI_UNSUPPORTED, tutti_comm_join(&comm, rank.store().c_str(), &options), "join");
+      rank.expect(TUTTI_UNSUPPORTED, rank.try_join(&comm), "join");
       rank.expect_text(tutti_last_error(), {"no transport reaches", "elsewhere"});
       return;
     }
     rank.meet();
     if (no_other_host != 0) return;
     if (rank.rank() == 3) {
-      rank.ok(tutti_comm_join(&comm, rank.store().c_str(), &options), "join of one that can be reached");
+      rank.ok(rank.try_join(&comm), "join of one that can be reached");
     } else {
-      rank.ok(tutti_comm_create_from_store(&comm, 2, rank.rank(), rank.store().c_str(), &options), "creation");
+      comm = rank.create_of(2);
       if (comm == nullptr) return;
       int waiting = 0;
       while (rank.rank() == 0 && waiting < 2) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
@@ -270,15 +263,13 @@ TEST(Elastic, TheStoreGoesOnWithTheNextRankWhenItsHostIsKilled) {
       job,
       [](Rank& rank) {
         tutti_comm* comm = nullptr;
-        tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
-        options.settings = rank.job().settings.c_str();
         if (rank.rank() == 3) {
           rank.meet(4);
           tutti_status joined = TUTTI_PEER_LOST;  // by a connection that ends with rank 0, perhaps
-          while (joined == TUTTI_PEER_LOST) joined = tutti_comm_join(&comm, rank.store().c_str(), &options);
+          while (joined == TUTTI_PEER_LOST) joined = rank.try_join(&comm);
           rank.ok(joined, "join");
         } else {
-          rank.ok(tutti_comm_create_from_store(&comm, 3, rank.rank(), rank.store().c_str(), &options), "creation");
+          comm = rank.create_of(3);
           if (comm == nullptr) return;
           rank.ok(reduce_times(rank, comm, {0, 1, 2}, 10, 100), "all_reduce");
           rank.meet(4);

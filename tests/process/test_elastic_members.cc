@@ -42,22 +42,6 @@ bool sum_is(Rank& rank, tutti_comm* comm, std::int64_t expected) {
   return rank.ok(add(rank, comm, sum), "all_reduce") && rank.check(sum == expected, "a wrong sum");
 }
 
-tutti_comm* create(Rank& rank, int size) {
-  tutti_comm* comm = nullptr;
-  tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
-  options.settings = rank.job().settings.c_str();
-  rank.ok(tutti_comm_create_from_store(&comm, size, rank.rank(), rank.store().c_str(), &options), "creation");
-  return comm;
-}
-
-tutti_comm* join(Rank& rank) {
-  tutti_comm* comm = nullptr;
-  tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
-  options.settings = rank.job().settings.c_str();
-  rank.ok(tutti_comm_join(&comm, rank.store().c_str(), &options), "join");
-  return comm;
-}
-
 // A step adds every element of the model's gradient in place, in several operations; it counts only once an agree has
 // said so. Otherwise it is done again, from what it was computed from.
 struct Training {
@@ -151,7 +135,7 @@ TEST(ElasticMembers, WhoLeavesIsNotLostAndWhoJoinsTakesItsSlot) {
     const Outcome outcome = run_job(job, [](Rank& rank) {
       if (rank.rank() == 3) {
         rank.meet();  // the others are three, and one has left
-        tutti_comm* const comm = join(rank);
+        tutti_comm* const comm = rank.join();
         if (comm == nullptr) return;
         rank.check(rank_of(comm) == 1, "who joins does not take the free slot");
         sum_is(rank, comm, 1 + 4 + 8);
@@ -159,7 +143,7 @@ TEST(ElasticMembers, WhoLeavesIsNotLostAndWhoJoinsTakesItsSlot) {
         rank.ok(tutti_comm_destroy(comm), "destroy");
         return;
       }
-      tutti_comm* const comm = create(rank, 3);
+      tutti_comm* const comm = rank.create_of(3);
       if (comm == nullptr) return;
       sum_is(rank, comm, 7);
       rank.ok(tutti_comm_agree(comm, nullptr, nullptr), "agree");
@@ -196,14 +180,14 @@ TEST(ElasticMembers, NobodyIsLetInWhereThereIsNoRoom) {
   job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s";
   const Outcome outcome = run_job(job, [](Rank& rank) {
     if (rank.rank() == 2) {
-      tutti_comm* const comm = join(rank);
+      tutti_comm* const comm = rank.join();
       if (comm == nullptr) return;
       rank.check(rank_of(comm) == 2, "who joins does not come last");
       sum_is(rank, comm, 7);
       rank.ok(tutti_comm_destroy(comm), "destroy");
       return;
     }
-    tutti_comm* const comm = create(rank, 2);
+    tutti_comm* const comm = rank.create_of(2);
     if (comm == nullptr) return;
     int waiting = 0;
     while (waiting == 0) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 
 #include "tests/process/job.h"
@@ -124,16 +125,14 @@ TEST(State, JoinersGetTheModelBitForBitFromSeveralMembersAtTheNextRefresh) {
     const Outcome outcome = run_job(job, [](Rank& rank) {
       Model model(rank, 20 * kMiB + 17);
       tutti_comm* comm = nullptr;
-      tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
-      options.settings = rank.job().settings.c_str();
       if (rank.rank() >= 2) {
         model.fill(7, 0);  // whatever a new process has
-        if (!rank.ok(tutti_comm_join(&comm, rank.store().c_str(), &options), "join")) return;
+        if (!rank.ok(rank.try_join(&comm), "join")) return;
         rank.ok(model.synchronize(comm), "synchronize of who has joined");
       } else {
         model.fill(1, 41);
-        if (!rank.ok(tutti_comm_create_from_store(&comm, 2, rank.rank(), rank.store().c_str(), &options), "creation"))
-          return;
+        comm = rank.create_of(2);
+        if (comm == nullptr) return;
         int waiting = 0;
         while (rank.rank() == 0 && waiting < 3) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
         rank.meet(2);
@@ -235,110 +234,83 @@ void die_when(const CommonMemory& memory, std::size_t offset) {
 
 constexpr std::size_t kLarge = 64 * kMiB;
 
+// A job whose last rank gets a large model from the others, and whose `victim` dies when a third of it has come.
+// `act` is given everybody's model; what it counts in counters[0] says that the death came in time.
+void die_in_the_middle(int ranks, int victim, const std::string& transports, bool all_hold_it,
+                       const std::function<void(Rank&, tutti_comm*, Model&)>& act) {
+  until_met([&] {
+    Job job;
+    job.ranks = ranks;
+    job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s TUTTI_TRANSPORTS=" + transports;
+    CommonMemory received(kLarge);
+    return run_job(job,
+                   [&](Rank& rank) {
+                     tutti_comm* const comm = rank.create("dp0");
+                     if (comm == nullptr) return;
+                     const bool is_last = rank.rank() == ranks - 1;
+                     Model model(rank, kLarge, "model", is_last ? received.get() : nullptr);
+                     if (all_hold_it ? !is_last : rank.rank() == victim) model.fill(5, 12);
+                     if (rank.rank() == victim) die_when(received, kLarge / 3);
+                     rank.meet();
+                     act(rank, comm, model);
+                     rank.ok(tutti_comm_destroy(comm), "destroy");
+                   },
+                   {victim});
+  });
+}
+
+// The rest of its life: until die_when ends it.
+void wait_for_the_end(const Rank& rank, int victim) {
+  while (rank.rank() == victim) pause();
+}
+
 TEST(State, ASenderThatIsKilledInTheMiddleCostsOnlyWhatHadNotArrived) {
   for (const char* const transport : {"shm", "tcp"}) {
-    until_met([&] {
-      Job job;
-      job.ranks = 4;
-      job.settings = std::string("TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s TUTTI_TRANSPORTS=") + transport;
-      CommonMemory received(kLarge);
-      return run_job(job,
-                     [&](Rank& rank) {
-                       tutti_comm* const comm = rank.create("dp0");
-                       if (comm == nullptr) return;
-                       Model model(rank, kLarge, "model", rank.rank() == 3 ? received.get() : nullptr);
-                       if (rank.rank() != 3) model.fill(5, 12);
-                       if (rank.rank() == 1) die_when(received, kLarge / 3);
-                       rank.meet();
-                       const tutti_status got = model.synchronize(comm);
-                       const std::uint64_t before = model.report.bytes_received;
-                       if (rank.rank() == 1) {
-                         while (true) pause();
-                       }
-                       if (got == TUTTI_OK) {  // it was over before the kill
-                         rank.ok(tutti_comm_destroy(comm), "destroy");
-                         return;
-                       }
-                       rank.expect(TUTTI_PEER_LOST, got, "synchronize without a member");
-                       rank.expect_text(tutti_last_error(), {"dp0", "rank 1 ("});
-                       rank.check(model.revision() == (rank.rank() == 3 ? 0 : 12), "the revision after an error");
-                       if (!rank.ok(tutti_comm_refresh(comm, nullptr), "refresh")) return;
-                       rank.ok(model.synchronize(comm), "synchronize again");
-                       model.expect(5, 12);
-                       if (rank.rank() == 3) {
-                         rank.check(before > 0 && model.report.bytes_received < kLarge, "all was sent again");
-                         rank.check(before + model.report.bytes_received >= kLarge - kMiB * 17,
-                                    "less was sent than was missing");
-                         rank.check(model.report.senders == 2, "not both that are left have sent");
-                         rank.shared().counters[0] = before > 0 ? 1 : 0;
-                       }
-                       rank.ok(tutti_comm_destroy(comm), "destroy");
-                     },
-                     {1});
+    die_in_the_middle(4, 1, transport, true, [](Rank& rank, tutti_comm* comm, Model& model) {
+      const tutti_status got = model.synchronize(comm);
+      const std::uint64_t before = model.report.bytes_received;
+      wait_for_the_end(rank, 1);
+      if (got == TUTTI_OK) return;  // it was over before the kill
+      rank.expect(TUTTI_PEER_LOST, got, "synchronize without a member");
+      rank.expect_text(tutti_last_error(), {"dp0", "rank 1 ("});
+      rank.check(model.revision() == (rank.rank() == 3 ? 0 : 12), "the revision after an error");
+      if (!rank.ok(tutti_comm_refresh(comm, nullptr), "refresh")) return;
+      rank.ok(model.synchronize(comm), "synchronize again");
+      model.expect(5, 12);
+      if (rank.rank() != 3) return;
+      rank.check(before > 0 && model.report.bytes_received < kLarge, "all was sent again");
+      rank.check(before + model.report.bytes_received >= kLarge - kMiB * 17, "less was sent than was missing");
+      rank.check(model.report.senders == 2, "not both that are left have sent");
+      rank.shared().counters[0] = before > 0 ? 1 : 0;
     });
   }
 }
 
 TEST(State, ARefreshWithAStateGoesOnWithoutWhoDiesInTheMiddle) {
-  until_met([] {
-    Job job;
-    job.ranks = 4;
-    job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s";
-    CommonMemory received(kLarge);
-    return run_job(job,
-                   [&](Rank& rank) {
-                     tutti_comm* const comm = rank.create("dp0");
-                     if (comm == nullptr) return;
-                     Model model(rank, kLarge, "model", rank.rank() == 3 ? received.get() : nullptr);
-                     if (rank.rank() != 3) model.fill(5, 12);
-                     if (rank.rank() == 1) die_when(received, kLarge / 3);
-                     rank.meet();
-                     tutti_refresh_options refresh = TUTTI_REFRESH_OPTIONS_INIT;
-                     refresh.state = model.state();
-                     rank.ok(tutti_comm_refresh(comm, &refresh), "refresh");
-                     if (rank.rank() == 1) {
-                       while (true) pause();
-                     }
-                     model.expect(5, 12);
-                     if (rank.rank() == 3) rank.shared().counters[0] = size_of(comm) == 3 ? 1 : 0;
-                     rank.ok(tutti_comm_destroy(comm), "destroy");
-                   },
-                   {1});
+  die_in_the_middle(4, 1, "shm,tcp", true, [](Rank& rank, tutti_comm* comm, Model& model) {
+    tutti_refresh_options refresh = TUTTI_REFRESH_OPTIONS_INIT;
+    refresh.state = model.state();
+    rank.ok(tutti_comm_refresh(comm, &refresh), "refresh");
+    wait_for_the_end(rank, 1);
+    model.expect(5, 12);
+    if (rank.rank() == 3) rank.shared().counters[0] = size_of(comm) == 3 ? 1 : 0;
   });
 }
 
 TEST(State, ContentThatDiedWithItsOnlyHolderIsNotReplacedByHalfOfIt) {
-  until_met([] {
-    Job job;
-    job.ranks = 3;
-    job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s TUTTI_TRANSPORTS=tcp";
-    CommonMemory received(kLarge);
-    return run_job(job,
-                   [&](Rank& rank) {
-                     tutti_comm* const comm = rank.create("dp0");
-                     if (comm == nullptr) return;
-                     Model model(rank, kLarge, "model", rank.rank() == 1 ? received.get() : nullptr);
-                     if (rank.rank() == 0) model.fill(5, 12);
-                     if (rank.rank() == 0) die_when(received, kLarge / 3);
-                     rank.meet();
-                     const tutti_status got = model.synchronize(comm);
-                     if (rank.rank() == 0) {
-                       while (true) pause();
-                     }
-                     if (got != TUTTI_OK) {
-                       rank.expect(TUTTI_PEER_LOST, got, "synchronize without the holder");
-                       if (!rank.ok(tutti_comm_refresh(comm, nullptr), "refresh")) return;
-                       rank.expect(TUTTI_INVALID, model.synchronize(comm), "synchronize of what nobody has");
-                       rank.expect_text(tutti_last_error(), {"state model on dp0", "no rank has a whole content",
-                                                             "tutti_state_set_revision"});
-                       model.fill(6, 3);  // from a checkpoint
-                       rank.ok(model.synchronize(comm, true), "synchronize after the checkpoint");
-                       model.expect(6, 3);
-                       rank.shared().counters[0] = 1;
-                     }
-                     rank.ok(tutti_comm_destroy(comm), "destroy");
-                   },
-                   {0});
+  die_in_the_middle(3, 0, "tcp", false, [](Rank& rank, tutti_comm* comm, Model& model) {
+    const tutti_status got = model.synchronize(comm);
+    wait_for_the_end(rank, 0);
+    if (got == TUTTI_OK) return;
+    rank.expect(TUTTI_PEER_LOST, got, "synchronize without the holder");
+    if (!rank.ok(tutti_comm_refresh(comm, nullptr), "refresh")) return;
+    rank.expect(TUTTI_INVALID, model.synchronize(comm), "synchronize of what nobody has");
+    rank.expect_text(tutti_last_error(),
+                     {"state model on dp0", "no rank has a whole content", "tutti_state_set_revision"});
+    model.fill(6, 3);  // from a checkpoint
+    rank.ok(model.synchronize(comm, true), "synchronize after the checkpoint");
+    model.expect(6, 3);
+    rank.shared().counters[0] = 1;
   });
 }
 
