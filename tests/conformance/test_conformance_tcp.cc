@@ -1,8 +1,7 @@
 // The conformance suite on the tcp transport, over this host's loopback: bare, and inside TLS by both ways to show
 // who one is.
-#include "tests/conformance/conformance.h"
+#include "tests/conformance/tcp_world.h"
 #include "tests/tls/certificates.h"
-#include "transports/tcp/tcp.h"
 
 namespace tutti::conformance {
 namespace {
@@ -11,19 +10,7 @@ class TcpWorld final : public World {
  public:
   explicit TcpWorld(std::shared_ptr<const TlsContext> tls) : tls_(std::move(tls)) {}
 
-  std::unique_ptr<Transport> make(const ProcessId& id) override {
-    TcpOptions options;
-    options.process = id;
-    options.host = *this_host_id();
-    options.host_name = host_name();
-    options.key = *derive_key("the secret of the conformance suite", "tutti tcp v1");
-    options.tls = tls_;
-    options.tls_key = *derive_key("the secret of the conformance suite", "tutti tcp tls v1");
-    options.lanes_max = 4;
-    auto transport = make_tcp_transport(std::move(options));
-    if (!transport) ADD_FAILURE() << transport.status().text();
-    return transport ? *std::move(transport) : nullptr;
-  }
+  std::unique_ptr<Transport> make(const ProcessId& id) override { return make_loopback_tcp(id, 4, tls_); }
 
  private:
   const std::shared_ptr<const TlsContext> tls_;

@@ -62,6 +62,14 @@ void ElasticTrial::leave(Rank rank) {
   cluster_.node(rank).communicator = nullptr;
 }
 
+bool ElasticTrial::run_with_a_revocation() {
+  const Rank who = random_rank();
+  return run({{random_instant(), [this, who] {
+                 engine(who).revoke(communicator(who), Status(Code::aborted, "somebody wants to join", who),
+                                    cluster_.network().now());
+               }}});
+}
+
 bool ElasticTrial::run(std::multimap<Instant, std::function<void()>> events) {
   return cluster_.run([&] {
     while (!events.empty() && events.begin()->first <= cluster_.network().now()) {

@@ -36,6 +36,9 @@ class ElasticTrial {
   // Events happen at their instants; false if some member has an operation that does not end.
   bool run(std::multimap<Instant, std::function<void()>> events);
 
+  // The same, with one that somebody revokes the communicator.
+  bool run_with_a_revocation();
+
   // Every operation that ended: everywhere alike, with the sum of all or with the input as it was.
   void check(const std::set<Rank>& survivors);
   // By step: every agree ended everywhere alike, and well only where all before it were complete everywhere; every

@@ -124,14 +124,7 @@ TEST(Elastic, WhoStopsInTheMiddleOfAVerdictIsLeftBehind) {
 TEST(Elastic, ARevocationFindsTheOthersInTheMiddleAndLosesNobody) {
   for_seeds(200, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, random_options(seed));
-    const Rank who = trial.random_rank();
-    ASSERT_TRUE(trial.run({{trial.random_instant(),
-                            [&] {
-                              trial.engine(who).revoke(trial.communicator(who),
-                                                       Status(Code::aborted, "somebody wants to join", who),
-                                                       trial.cluster().network().now());
-                            }}}))
-        << "hangs";
+    ASSERT_TRUE(trial.run_with_a_revocation()) << "hangs";
     const std::set<Rank> survivors = trial.survivors_by_verdict();
     EXPECT_EQ(survivors.size(), static_cast<std::size_t>(trial.cluster().size()));
     trial.check(survivors);

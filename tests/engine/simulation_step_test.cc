@@ -21,6 +21,19 @@ OperationRequest call(CallKind kind) {
   return request;
 }
 
+OperationRequest broadcast_of(std::int32_t& value) {
+  OperationRequest request = call(CallKind::broadcast);
+  request.type = DataType::int32;
+  request.count = 1;
+  request.input = request.output = reinterpret_cast<std::byte*>(&value);
+  request.in_place = true;
+  return request;
+}
+
+bool are_complete(const std::vector<const Operation*>& operations) {
+  return std::all_of(operations.begin(), operations.end(), [](const Operation* each) { return each->is_complete(); });
+}
+
 TEST(ElasticStep, WithoutTroubleEveryStepEndsWell) {
   for_seeds(150, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, by_step(seed));
@@ -37,13 +50,7 @@ TEST(ElasticStep, AnOperationWaitsForNobodyButAnAgreeForAll) {
     options.ranks = 3;
     Cluster cluster(seed, options);
     std::int32_t value = 7;
-    OperationRequest broadcast = call(CallKind::broadcast);
-    broadcast.type = DataType::int32;
-    broadcast.count = 1;
-    broadcast.input = reinterpret_cast<const std::byte*>(&value);
-    broadcast.output = reinterpret_cast<std::byte*>(&value);
-    broadcast.in_place = true;
-    const Operation* const sent = cluster.start(0, broadcast);
+    const Operation* const sent = cluster.start(0, broadcast_of(value));
     const Operation* const agree = cluster.start(0, call(CallKind::agree));
     ASSERT_TRUE(cluster.run([&] { return sent->is_complete(); }, std::chrono::seconds(1)));
     EXPECT_TRUE(sent->result().is_ok()) << "nobody has called it but the root, which needs nobody";
@@ -52,13 +59,10 @@ TEST(ElasticStep, AnOperationWaitsForNobodyButAnAgreeForAll) {
     std::int32_t received[2] = {};
     std::vector<const Operation*> agrees = {agree};
     for (const int rank : {1, 2}) {
-      broadcast.output = reinterpret_cast<std::byte*>(&received[rank - 1]);
-      cluster.start(rank, broadcast);
+      cluster.start(rank, broadcast_of(received[rank - 1]));
       agrees.push_back(cluster.start(rank, call(CallKind::agree)));
     }
-    ASSERT_TRUE(cluster.run([&] {
-      return std::all_of(agrees.begin(), agrees.end(), [](const Operation* each) { return each->is_complete(); });
-    }));
+    ASSERT_TRUE(cluster.run([&] { return are_complete(agrees); }));
     for (const Operation* each : agrees) EXPECT_TRUE(each->result().is_ok()) << each->result().text();
     EXPECT_EQ(received[0], 7);
     EXPECT_EQ(received[1], 7);
@@ -104,14 +108,7 @@ TEST(ElasticStep, OnOneHostAllButOneMayDieAtAnyMoment) {
 TEST(ElasticStep, ARevocationUndoesTheStepOfAllOrOfNobody) {
   for_seeds(200, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, by_step(seed));
-    const Rank who = trial.random_rank();
-    ASSERT_TRUE(trial.run({{trial.random_instant(),
-                            [&] {
-                              trial.engine(who).revoke(trial.communicator(who),
-                                                       Status(Code::aborted, "somebody wants to join", who),
-                                                       trial.cluster().network().now());
-                            }}}))
-        << "hangs";
+    ASSERT_TRUE(trial.run_with_a_revocation()) << "hangs";
     const std::set<Rank> survivors = trial.survivors_by_verdict();
     EXPECT_EQ(survivors.size(), static_cast<std::size_t>(trial.cluster().size()));
     trial.check_steps(survivors);
@@ -128,9 +125,7 @@ TEST(ElasticStep, WhoDoesNotCallTheAgreeIsNamed) {
     for (Rank rank = 0; rank < cluster.size(); ++rank) {
       if (rank != absent) agrees.push_back(cluster.start(rank, call(CallKind::agree)));
     }
-    ASSERT_TRUE(cluster.run([&] {
-      return std::all_of(agrees.begin(), agrees.end(), [](const Operation* each) { return each->is_complete(); });
-    })) << "hangs";
+    ASSERT_TRUE(cluster.run([&] { return are_complete(agrees); })) << "hangs";
     for (const Operation* agree : agrees) {
       EXPECT_EQ(agree->result().code(), Code::timeout);
       EXPECT_EQ(agree->result().culprit(), absent) << agree->result().text();
@@ -145,10 +140,7 @@ TEST(ElasticStep, AnAgreeThatOthersTakeForSomethingElseNamesBothCalls) {
     std::vector<const Operation*> operations;
     for (Rank rank = 0; rank < cluster.size(); ++rank)
       operations.push_back(cluster.start(rank, call(rank == 1 ? CallKind::barrier : CallKind::agree)));
-    ASSERT_TRUE(cluster.run([&] {
-      return std::all_of(operations.begin(), operations.end(),
-                         [](const Operation* each) { return each->is_complete(); });
-    })) << "hangs";
+    ASSERT_TRUE(cluster.run([&] { return are_complete(operations); })) << "hangs";
     for (const Operation* operation : operations) {
       EXPECT_EQ(operation->result().code(), Code::invalid) << operation->result().text();
       EXPECT_NE(operation->result().text().find("agree()"), std::string::npos) << operation->result().text();
@@ -190,21 +182,13 @@ TEST(ElasticLeave, AnOperationThatBeginsWhenAMemberHasGoneEndsAtOnce) {
     options.by_step = seed % 2 == 0;
     ElasticTrial trial(seed, options);
     Cluster& cluster = trial.cluster();
-    const Operation* const first[] = {cluster.start(0, call(CallKind::agree)),
-                                      cluster.start(1, call(CallKind::agree)),
-                                      cluster.start(2, call(CallKind::agree))};
-    ASSERT_TRUE(
-        cluster.run([&] { return first[0]->is_complete() && first[1]->is_complete() && first[2]->is_complete(); }));
+    std::vector<const Operation*> first;
+    for (Rank rank = 0; rank < 3; ++rank) first.push_back(cluster.start(rank, call(CallKind::agree)));
+    ASSERT_TRUE(cluster.run([&] { return are_complete(first); }));
     trial.destroy(2);
     cluster.run_for(std::chrono::milliseconds(10));
     std::int32_t value = 7;
-    OperationRequest broadcast = call(CallKind::broadcast);
-    broadcast.type = DataType::int32;
-    broadcast.count = 1;
-    broadcast.input = reinterpret_cast<const std::byte*>(&value);
-    broadcast.output = reinterpret_cast<std::byte*>(&value);
-    broadcast.in_place = true;
-    const Operation* const sent = cluster.start(0, options.by_step ? call(CallKind::agree) : broadcast);
+    const Operation* const sent = cluster.start(0, options.by_step ? call(CallKind::agree) : broadcast_of(value));
     const Instant started = cluster.network().now();
     ASSERT_TRUE(cluster.run([&] { return sent->is_complete(); }));
     EXPECT_LT(cluster.network().now() - started, Nanoseconds(std::chrono::seconds(1)));
