@@ -263,7 +263,8 @@ tutti_status create_in_job(tutti_comm** out, const LaunchEnvironment& launch, co
   meeting.rank = launch.rank;
   meeting.size = launch.size;
   meeting.deadline = deadline_after(monotonic_now(), time_limit(timeout_of(options), settings.connect_timeout));
-  if (launch.size > 1) {
+  const bool may_grow = settings.elastic != Elastic::off && !launch.store.empty();
+  if (launch.size > 1 || may_grow) {
     const Result<Store*> store = job_store(launch, settings, meeting.deadline, {});
     if (!store) return report(store.status().prefixed(format("{} was not created", meeting.name)));
     meeting.store = *store;

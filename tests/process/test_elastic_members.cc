@@ -208,6 +208,33 @@ TEST(ElasticMembers, NobodyIsLetInWhereThereIsNoRoom) {
   EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
 
+TEST(ElasticMembers, OneAloneIsJoinedByOthers) {
+  for (const Meeting meeting : {Meeting::file, Meeting::tcp}) {
+    Job job;
+    job.ranks = 3;
+    job.meeting = meeting;
+    job.settings = "TUTTI_ELASTIC=on TUTTI_TIMEOUT=60s";
+    const Outcome outcome = run_job(job, [](Rank& rank) {
+      tutti_comm* comm = nullptr;
+      if (rank.rank() == 0) {
+        comm = rank.create_of(1);
+        if (comm == nullptr) return;
+        sum_is(rank, comm, 1);
+        int waiting = 0;
+        while (waiting < 2) rank.ok(tutti_comm_waiting(comm, &waiting), "waiting");
+        rank.ok(tutti_comm_refresh(comm, nullptr), "refresh");
+      } else {
+        comm = rank.join();
+        if (comm == nullptr) return;
+      }
+      rank.check(size_of(comm) == 3, "the size is wrong");
+      sum_is(rank, comm, 7);
+      rank.ok(tutti_comm_destroy(comm), "destroy");
+    });
+    EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+  }
+}
+
 TEST(ElasticMembers, FewerThanTheMinimumStop) {
   Job job;
   job.ranks = 3;
