@@ -8,41 +8,16 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <thread>
 
 #include "tests/process/job.h"
+#include "tests/process/own_log.h"
 
 namespace tutti_test {
 namespace {
 
 using std::chrono::milliseconds;
-
-std::string all_of(const std::string& path) {
-  std::ifstream in(path);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-// What this process logs goes to a file of its own.
-class OwnLog {
- public:
-  OwnLog() : path_(directory_.path() + "/log") { setenv("TUTTI_LOG_FILE", path_.c_str(), 1); }
-  std::string text() const { return all_of(path_); }
-
- private:
-  TemporaryDirectory directory_;
-  std::string path_;
-};
-
-int lines_with(const std::string& text, const std::string& part) {
-  int count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
 
 constexpr int kLate = 2;
 constexpr std::size_t kSlotRank = 0;  // whom each rank has named, plus one

@@ -1,15 +1,19 @@
 // Jobs of real processes inside TLS: by the secret and by certificates, with a killed member and one that joins; and
 // processes that do not go together, of which each must say why, in time.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "tests/process/job.h"
+#include "tests/process/own_log.h"
 #include "tests/tls/certificates.h"
 
 namespace tutti_test {
@@ -85,6 +89,51 @@ TEST(Tls, AJobLivesThroughADeathAndAJoinInsideIt) {
         {2});
     EXPECT_TRUE(outcome.is_clean()) << outcome.text();
   }
+}
+
+// This process's established TCP connections, listeners left out.
+std::vector<int> connections() {
+  std::vector<int> found;
+  for (int fd = 0; fd < 1024; ++fd) {
+    sockaddr_storage peer{};
+    socklen_t length = sizeof peer;
+    const bool is_connected = getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
+    if (is_connected && (peer.ss_family == AF_INET || peer.ss_family == AF_INET6)) found.push_back(fd);
+  }
+  return found;
+}
+
+// The job meets in a directory, so that what is connected are the lanes.
+TEST(Tls, ALaneThatIsCutComesBackInsideItAndNothingIsLost) {
+  constexpr std::int64_t kCuts = 6;
+  Job job;
+  job.ranks = 2;
+  job.settings = std::string("TUTTI_TRANSPORTS=self,tcp TUTTI_TCP_CONNECTIONS=2 TUTTI_LOG=info TUTTI_TIMEOUT=60s") +
+                 kByKey;
+  const Outcome outcome = run_job(job, [](Rank& rank) {
+    const OwnLog log;
+    tutti_comm* const comm = rank.create("dp0");
+    if (comm == nullptr) return;
+    auto& back = rank.shared().counters;  // by rank: how often a lane was taken back
+    std::int64_t cuts = 0;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30) * patience();
+    std::int64_t goes_on = 1;
+    while (goes_on != 0) {
+      if (!sums_are_right(rank, comm, {0, 1})) return;
+      back[static_cast<std::size_t>(rank.rank())] = lines_with(log.text(), " is back after ");
+      if (rank.rank() == 0 && back[0] == cuts && back[1] == cuts && cuts < kCuts) {
+        const std::vector<int> lanes = connections();
+        if (lanes.size() == 2) shutdown(lanes[static_cast<std::size_t>(cuts++) % 2], SHUT_RDWR);
+      }
+      const bool is_over = cuts == kCuts && back[0] == kCuts && back[1] == kCuts;
+      if (rank.rank() == 0) goes_on = !is_over && std::chrono::steady_clock::now() < end;
+      rank.ok(tutti_broadcast(&goes_on, &goes_on, 1, TUTTI_INT64, 0, comm, nullptr, nullptr), "broadcast");
+    }
+    if (rank.rank() == 0)
+      rank.check(back[0] == kCuts && back[1] == kCuts, "of " + std::to_string(cuts) + " cuts not all healed");
+    rank.ok(tutti_comm_destroy(comm), "destroy");
+  });
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
 
 // A unique id has a secret of its own.
