@@ -34,8 +34,9 @@ PlannedCall::PlannedCall(const SeenView& view, int rank, unsigned number)
           : which < 0.65 ? What::float_sum
           : which < 0.75 ? What::gather
           : which < 0.85 ? What::scatter
-          : which < 0.95 ? What::exchange
-                         : What::broadcast;
+          : which < 0.92 ? What::exchange
+          : which < 0.96 ? What::broadcast
+                         : What::agree;
   root_ = static_cast<int>(random.below(view.members.size()));
   in_place_ = random.chance(0.6);
   const std::size_t most = random.chance(0.5) ? 16 : what_ == What::sum ? 700 : 100;
@@ -49,10 +50,12 @@ PlannedCall::PlannedCall(const SeenView& view, int rank, unsigned number)
 }
 
 std::size_t PlannedCall::blocks_in() const {
+  if (what_ == What::agree) return 0;
   return what_ == What::scatter || what_ == What::exchange ? static_cast<std::size_t>(size_) : 1;
 }
 
 std::size_t PlannedCall::blocks_out() const {
+  if (what_ == What::agree) return 0;
   return what_ == What::gather || what_ == What::exchange ? static_cast<std::size_t>(size_) : 1;
 }
 
@@ -88,13 +91,15 @@ tutti_status PlannedCall::start(tutti_comm* comm, const tutti_call& options, tut
       return tutti_all_to_all(in, out, count_, TUTTI_UINT64, comm, &options, request);
     case What::broadcast:
       return tutti_broadcast(in, out, count_, TUTTI_UINT64, root_, comm, &options, request);
+    case What::agree:
+      return tutti_comm_agree(comm, &options, request);
   }
   return TUTTI_INTERNAL;
 }
 
 std::string PlannedCall::text() const {
   constexpr const char* kNames[] = {"sum",        "sum of floats", "all-gather", "reduce-scatter",
-                                    "all-to-all", "broadcast"};
+                                    "all-to-all", "broadcast",     "agree"};
   return format("call {}, {} of {}{}", number_, kNames[static_cast<std::size_t>(what_)], count_,
                 in_place_ ? " in place" : "");
 }
@@ -116,6 +121,8 @@ std::uint64_t PlannedCall::expected(const SeenView& view, std::size_t index) con
       return element(view.members[index / count_], block + index % count_);
     case What::broadcast:
       return element(view.members[static_cast<std::size_t>(root_)], index);
+    case What::agree:
+      return 0;
   }
   return sum;
 }

@@ -22,7 +22,7 @@ struct SeenView {
   std::string text() const;
 };
 
-enum class What : std::uint8_t { sum, float_sum, gather, scatter, exchange, broadcast };
+enum class What : std::uint8_t { sum, float_sum, gather, scatter, exchange, broadcast, agree };
 
 class PlannedCall {
  public:
@@ -32,6 +32,7 @@ class PlannedCall {
   tutti_status start(tutti_comm* comm, const tutti_call& options, tutti_request** request);
 
   unsigned number() const { return number_; }
+  bool is_agree() const { return what_ == What::agree; }
   std::string text() const;
   // Empty, or what is wrong. Of a call that has succeeded: its result.
   std::string check_result(const SeenView& view) const;

@@ -29,9 +29,10 @@ void Observer::succeeded(int process, const PlannedCall& call, const SeenView& v
   ++marks_.succeeded;
   if (const std::string wrong = call.check_result(view); !wrong.empty())
     say(format("process {}: {}", process, wrong));
+  if (call.is_agree()) agreed(process, view, call.number());
   Outcome& outcome = outcomes_[{view.id, call.number()}];
   if (!outcome.succeeded_at) outcome.succeeded_at = process;
-  if (outcome.failed_at)
+  if (outcome.failed_at && (!by_step_ || call.is_agree()))
     say(format("{} of {} has succeeded at process {}, but not at {}: {}", call.text(), view.text(), process,
                outcome.failed_at->first, outcome.failed_at->second));
   if (!call.is_alike_everywhere()) return;
@@ -45,8 +46,15 @@ void Observer::succeeded(int process, const PlannedCall& call, const SeenView& v
 void Observer::failed(int process, const PlannedCall& call, const SeenView& view, Standing standing,
                       const std::string& why) {
   ++marks_.undone;
-  if (const std::string wrong = call.check_input(view); !wrong.empty()) say(format("process {}: {}", process, wrong));
+  if (const std::string wrong = call.check_input(view); !wrong.empty() && !by_step_)
+    say(format("process {}: {}", process, wrong));
   if (standing != Standing::survivor) return;
+  if (by_step_) {
+    Steps& steps = steps_[view.id];
+    steps.failed = std::min(steps.failed, call.number());
+    check_steps(process, view);
+    if (!call.is_agree()) return;
+  }
   Outcome& outcome = outcomes_[{view.id, call.number()}];
   if (outcome.succeeded_at)
     say(format("{} of {} has failed at process {}, which survives, but not at {}: {}", call.text(), view.text(),
@@ -55,6 +63,19 @@ void Observer::failed(int process, const PlannedCall& call, const SeenView& view
   if (outcome.failed_at->second != why)
     say(format("{} of {} fails at process {} with \"{}\", at {} with \"{}\"", call.text(), view.text(), process, why,
                outcome.failed_at->first, outcome.failed_at->second));
+}
+
+void Observer::agreed(int process, const SeenView& view, unsigned number) {
+  Steps& steps = steps_[view.id];
+  steps.agreed = std::max(steps.agreed, number);
+  check_steps(process, view);
+}
+
+void Observer::check_steps(int process, const SeenView& view) {
+  const Steps& steps = steps_[view.id];
+  if (steps.failed < steps.agreed)
+    say(format("process {}: call {} of {} has failed at a survivor, but the agree after it, {}, has succeeded",
+               process, steps.failed, view.text(), steps.agreed));
 }
 
 void Observer::returned(int process, const std::string& what, Instant deadline, Instant now, Nanoseconds beyond) {

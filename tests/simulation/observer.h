@@ -4,6 +4,7 @@
 //  - an operation that succeeds for one and fails for a survivor, or fails in two ways;
 //  - a result that is not exactly that of the view's members, or not the same bits everywhere;
 //  - an undone operation whose input is gone;
+//  - by step: an agree that succeeds, or fails, otherwise; one that succeeds after something that has failed;
 //  - a call that returns after its deadline, and what the library may take beyond it (kBeyond).
 #pragma once
 
@@ -20,6 +21,7 @@ namespace tutti {
 struct Marks {
   std::uint64_t views = 0;        // that worked, beyond the first of each run
   std::uint64_t admitted = 0;     // joiners
+  std::uint64_t grown = 0;        // views that let somebody in without ending anything, at one member each
   std::uint64_t turned_away = 0;  // joins that came to nothing
   std::uint64_t succeeded = 0;    // operations, at one member each
   std::uint64_t undone = 0;
@@ -35,6 +37,8 @@ struct Marks {
 class Observer {
  public:
   explicit Observer(Marks& marks) : marks_(marks) {}
+  // Only agrees end everywhere alike, and undo nothing (TUTTI_ELASTIC=step).
+  void goes_by_step() { by_step_ = true; }
 
   // How a failed operation's communicator stands at the member that tells of it.
   enum class Standing : std::uint8_t { survivor, left_behind, stopped };
@@ -42,6 +46,8 @@ class Observer {
   void installed(int process, int rank, const SeenView& view);
   void succeeded(int process, const PlannedCall& call, const SeenView& view);
   void failed(int process, const PlannedCall& call, const SeenView& view, Standing standing, const std::string& why);
+  // All calls before this one are complete at all members of the view.
+  void agreed(int process, const SeenView& view, unsigned number);
   void returned(int process, const std::string& what, Instant deadline, Instant now, Nanoseconds beyond);
   void say(std::string sentence);
 
@@ -54,8 +60,18 @@ class Observer {
     std::optional<std::pair<int, std::string>> failed_at;  // a survivor, and with what
   };
 
+  // In a view, by step: up to where somebody was told that all is certain, and what has failed at a survivor.
+  struct Steps {
+    unsigned agreed = 0;
+    unsigned failed = ~0u;
+  };
+
+  void check_steps(int process, const SeenView& view);
+
   Marks& marks_;
+  bool by_step_ = false;
   std::map<std::uint64_t, SeenView> by_epoch_;
+  std::map<std::uint64_t, Steps> steps_;
   std::map<std::pair<std::uint64_t, unsigned>, Outcome> outcomes_;
   std::string wrong_;
 };

@@ -13,6 +13,9 @@ constexpr unsigned kConsultEvery = 6;
 constexpr Nanoseconds kStorePatience = std::chrono::seconds(2);  // of a refresh with the store, twice
 constexpr Nanoseconds kJoinTidies = std::chrono::seconds(1);     // of a join with the store, once more for each key
 
+// Instead of consulting each other; the same at all members.
+bool grows_at(const SeenView& view, unsigned number) { return Random(view.id ^ number).chance(0.3); }
+
 int number_of(const std::string& who) {  // "rank 5 (host0 pid 104)"
   const std::size_t at = who.find(" pid ");
   return at == std::string::npos ? -1 : std::atoi(who.c_str() + at + 5) - 100;
@@ -111,7 +114,9 @@ Participant::End Participant::work_on() {
 
 bool Participant::train() {
   while (!leaves_) {
-    if (next_ % kConsultEvery == 0) {
+    if (next_ % kConsultEvery == 0 && grows_at(view_, next_)) {
+      if (!grow()) return false;
+    } else if (next_ % kConsultEvery == 0) {
       bool more = true;
       if (!consult(more)) return false;
       if (!more) return true;
@@ -170,6 +175,32 @@ bool Participant::consult(bool& more) {
   const tutti_status status = tutti_all_reduce(&wish, &wish, 1, TUTTI_UINT64, TUTTI_MAX, comm_, &options, nullptr);
   job_.observer.returned(process_.number, "the consultation", deadline, job_.world.now(), beyond());
   more = wish != 0;
+  return status == TUTTI_OK && (job_.settings.elastic != Elastic::step || agree());
+}
+
+bool Participant::agree() {
+  tutti_call options = TUTTI_CALL_INIT;
+  options.timeout_ns = job_.call_timeout.count();
+  const Instant deadline = job_.world.now() + job_.call_timeout;
+  const tutti_status status = tutti_comm_agree(comm_, &options, nullptr);
+  job_.observer.returned(process_.number, "tutti_comm_agree", deadline, job_.world.now(), beyond());
+  if (status == TUTTI_OK) job_.observer.agreed(process_.number, view_, next_);
+  return status == TUTTI_OK;
+}
+
+bool Participant::grow() {
+  ++next_;
+  tutti_refresh_options options = TUTTI_REFRESH_OPTIONS_INIT;
+  options.timeout_ns = job_.refresh_timeout.count();
+  const Instant deadline = job_.world.now() + job_.refresh_timeout;
+  const std::uint64_t epoch_before = comm_->epoch;
+  const tutti_status status = tutti_comm_grow(comm_, &options);
+  job_.observer.returned(process_.number, "tutti_comm_grow", deadline, job_.world.now(),
+                         beyond() + 2 * kStorePatience);
+  if (status == TUTTI_OK && comm_->epoch != epoch_before) {
+    ++job_.marks.grown;
+    saw_view();
+  }
   return status == TUTTI_OK;
 }
 
@@ -234,8 +265,13 @@ void Participant::revoke() {
 void Participant::leave() {
   tell("leaves {}", view_.text());
   const Instant deadline = job_.world.now() + std::chrono::seconds(1);
-  tutti_comm_destroy(std::exchange(comm_, nullptr));
-  job_.observer.returned(process_.number, "tutti_comm_destroy", deadline, job_.world.now(), Nanoseconds(0));
+  tutti_comm* const comm = std::exchange(comm_, nullptr);
+  if (job_.world.random().chance(0.5)) {
+    tutti_comm_destroy(comm);
+  } else if (tutti_comm_leave(comm, 0) != TUTTI_OK) {
+    job_.observer.say(format("process {} cannot leave: {}", process_.number, tutti_last_error()));
+  }
+  job_.observer.returned(process_.number, "leaving", deadline, job_.world.now(), Nanoseconds(0));
 }
 
 void Participant::saw_view() {

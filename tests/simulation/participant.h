@@ -59,6 +59,8 @@ class Participant {
   bool train();  // true: the members agree that all is done
   bool call_some();
   bool consult(bool& more);
+  bool agree();
+  bool grow();
   bool refresh(End& end);
   void pause();
   void leave();

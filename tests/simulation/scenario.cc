@@ -50,7 +50,9 @@ Scenario::Scenario(std::uint64_t seed, Marks& marks, bool tells)
       observer_(marks),
       job_{world_, store_, observer_, marks} {
   Random& random = world_.random();
-  job_.settings.elastic = Elastic::on;
+  job_.settings.elastic = random.chance(0.3) ? Elastic::step : Elastic::on;
+  job_.settings.elastic_slots = random.chance(0.3);
+  if (job_.settings.elastic == Elastic::step) observer_.goes_by_step();
   job_.settings.shm_board_bytes = kBoardBytes;
   job_.settings.segment_bytes = random.chance(0.5) ? 64 : 1024;
   job_.settings.eager_bytes = random.chance(0.5) ? 128 : 4096;

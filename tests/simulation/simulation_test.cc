@@ -27,17 +27,19 @@ TEST(Simulation, WhateverHappensToAJobItsMembersStayOfOneMind) {
     const std::string wrong = Scenario(seed, marks, range.is_one).run();
     ASSERT_EQ(wrong, "") << replay(seed);
   }
-  std::puts(format("{} seeds: {} operations succeeded and {} were undone; {} processes crashed, {} joined, {} were "
-                   "turned away, {} left behind, {} too few; {} views after the first; {} refreshes ran out of "
-                   "time, {} calls and answers of the store were lost; {} saw the end; at most {} beyond a deadline",
-                   range.last - range.first + 1, marks.succeeded, marks.undone, marks.crashed, marks.admitted,
-                   marks.turned_away, marks.left_behind, marks.stopped, marks.views, marks.late_refreshes,
-                   marks.store_losses, marks.finished, format_duration(marks.latest))
-                .c_str());
+  std::puts(
+      format("{} seeds: {} operations succeeded and {} were undone; {} processes crashed, {} joined, {} times "
+             "a view grew, {} were turned away, {} left behind, {} too few; {} views after the first; {} "
+             "refreshes ran out of time, {} calls and answers of the store were lost; {} saw the end; at most {} "
+             "beyond a deadline",
+             range.last - range.first + 1, marks.succeeded, marks.undone, marks.crashed, marks.admitted, marks.grown,
+             marks.turned_away, marks.left_behind, marks.stopped, marks.views, marks.late_refreshes,
+             marks.store_losses, marks.finished, format_duration(marks.latest))
+          .c_str());
   if (range.last - range.first < 249) return;
   for (const std::uint64_t mark :
-       {marks.succeeded, marks.undone, marks.crashed, marks.admitted, marks.turned_away, marks.left_behind,
-        marks.stopped, marks.views, marks.late_refreshes, marks.store_losses, marks.finished})
+       {marks.succeeded, marks.undone, marks.crashed, marks.admitted, marks.grown, marks.turned_away,
+        marks.left_behind, marks.stopped, marks.views, marks.late_refreshes, marks.store_losses, marks.finished})
     EXPECT_GT(mark, 0u);
 }
 
