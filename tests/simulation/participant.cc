@@ -84,7 +84,9 @@ Participant::End Participant::found_and_work() { return found() ? work() : End::
 Participant::End Participant::join_and_work() {
   constexpr int kTries = 3;
   for (int tries = 0; tries < kTries && job_.members > 0; ++tries) {
-    if (join_once()) return work();
+    if (!join_once()) continue;
+    job_.came_again += tries > 0 ? 1 : 0;
+    return work();
   }
   return End::turned_away;
 }
@@ -100,6 +102,7 @@ Participant::End Participant::work_on() {
   while (true) {
     const bool is_done = train();
     if (is_done || leaves_) {
+      if (job_.world.random().chance(0.2)) linger();
       leave();
       job_.marks.finished += is_done ? 1 : 0;
       return is_done ? End::finished : End::left;
@@ -132,6 +135,13 @@ bool Participant::train() {
 void Participant::pause() {
   if (!job_.world.random().chance(0.3)) return;
   const Instant until = job_.world.now() + job_.world.some_time(std::chrono::microseconds(200));
+  job_.world.wait(
+      process_, [] { return false; }, until);
+}
+
+// For longer than the processes of others take to end.
+void Participant::linger() {
+  const Instant until = job_.world.now() + std::chrono::milliseconds(260);
   job_.world.wait(
       process_, [] { return false; }, until);
 }

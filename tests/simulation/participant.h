@@ -26,6 +26,7 @@ struct Job {
   std::vector<Invitation> invitations{};  // of the founders
   std::uint64_t members = 0;              // who are at work, with those who have crashed
   std::uint64_t founded = 0;              // how many have begun
+  std::uint64_t came_again = 0;           // were turned away, asked once more, and are members
   Instant busy_until{};                   // before it, and before ...
   std::uint64_t epochs = 0;               // ... this epoch, there is always more to do
   std::uint64_t epochs_max = 0;           // never more after this one
@@ -63,6 +64,7 @@ class Participant {
   bool grow();
   bool refresh(End& end);
   void pause();
+  void linger();
   void leave();
   void saw_view();
   void settle(const PlannedCall& call, tutti_status status);

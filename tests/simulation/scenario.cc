@@ -78,6 +78,7 @@ void Scenario::start_founders() {
       members_[self.number] = &member;
       ends_[self.number] = member.found_and_work();
       members_.erase(self.number);
+      end_sometimes(self);
     });
     boards_[process.number] = room_for_boards(process);
   }
@@ -91,10 +92,19 @@ void Scenario::start_joiner() {
       members_[self.number] = &member;
       ends_[self.number] = member.join_and_work();
       members_.erase(self.number);
-      if (ends_[self.number] != Participant::End::left_behind) return;
+      if (ends_[self.number] != Participant::End::left_behind) return end_sometimes(self);
     }
   });
   boards_[process.number] = room_for_boards(process);
+}
+
+// As programs do that have nothing more to do; not so soon after their links have closed that it counts as one death
+// with them (Engine::has_died).
+void Scenario::end_sometimes(Process& process) {
+  const Participant::End end = ends_[process.number];
+  if ((end != Participant::End::finished && end != Participant::End::left) || !world_.random().chance(0.3)) return;
+  const Nanoseconds later = std::chrono::milliseconds(250) + world_.some_time(std::chrono::milliseconds(1));
+  world_.at(world_.now() + later, [this, &process] { world_.crash(process); });
 }
 
 Process* Scenario::somebody() {
@@ -192,17 +202,17 @@ void Scenario::plan_network_trouble() {
     Process* const one = somebody();
     Process* const other = somebody();
     if (one == nullptr || one == other) return;
-    if (which == 0 && one->host == other->host) return;  // between two that live on one host no link is cut
+    if (which == 0 && one->host == other->host) return;  // between two that live on one host no link is cut, nor ...
     SimNetwork& network = world_.network();
     world_.tell("trouble {} between {} and {}", which, one->number, other->number);
     if (which == 0) return network.cut(one->id, other->id);
     if (which == 1) return network.set_path(one->id, other->id, {std::chrono::milliseconds(20), 1e8});
-    // A partition of some from the others, one way or both.
+    // ... blocked. A partition of some from the others, one way or both.
     const int above = one->number;
     const auto each_pair = [this, above](auto&& act) {
       for (const auto& a : world_.processes()) {
         for (const auto& b : world_.processes()) {
-          if (a->number <= above && b->number > above) act(*a, *b);
+          if (a->number <= above && b->number > above && a->host != b->host) act(*a, *b);
         }
       }
     };
@@ -216,9 +226,10 @@ void Scenario::plan_network_trouble() {
 }
 
 void Scenario::plan_stop() {
-  const Nanoseconds lasts =
-      world_.random().chance(0.5) ? 3 * world_.options().silence_limit : world_.some_time(horizon());
-  some_time([this, lasts] {
+  const bool is_long = world_.random().chance(0.5);
+  const Nanoseconds lasts = is_long ? 3 * world_.options().silence_limit : world_.some_time(horizon());
+  const bool one_dies_meanwhile = is_long && world_.random().chance(0.5);  // after the others have gone on without
+  some_time([this, lasts, one_dies_meanwhile] {
     Process* const who = somebody();
     if (who == nullptr) return;
     world_.tell("{} is stopped", who->number);
@@ -226,6 +237,13 @@ void Scenario::plan_stop() {
     world_.at(world_.now() + lasts, [this, who] {
       world_.tell("{} goes on", who->number);
       world_.resume(*who);
+    });
+    if (!one_dies_meanwhile) return;
+    world_.at(world_.now() + world_.some_time(lasts), [this, who] {
+      Process* const victim = somebody();
+      if (victim == nullptr || victim == who) return;
+      ++marks_.crashed;
+      world_.crash(*victim);
     });
   });
 }
@@ -251,7 +269,9 @@ std::string Scenario::run() {
   return observer_.wrong();
 }
 
-// Who is admitted and does not come counts as a member that is silent: those who are left may be too few then.
+// Who is admitted and does not come counts as a member that is silent: those who are left may be too few then. Nor is
+// it told apart from itself when it comes again: by then it may be shut out for its silence by one, who is lost for
+// it.
 void Scenario::check_end() {
   if (temper_ == Temper::rough) return;
   const bool some_stayed_away = std::any_of(
@@ -260,7 +280,8 @@ void Scenario::check_end() {
     const Participant::End end = ends_[process->number];
     const bool is_founder = process->number < static_cast<int>(job_.founders);
     const bool may_be = end == Participant::End::finished || end == Participant::End::left || !is_founder ||
-                        (end == Participant::End::stopped && some_stayed_away);
+                        (end == Participant::End::stopped && (some_stayed_away || job_.came_again > 0)) ||
+                        (end == Participant::End::left_behind && job_.came_again > 0 && temper_ == Temper::gentle);
     if (process->alive && !may_be)
       observer_.say(format("process {} lives, and has not seen the end: {}", process->number, static_cast<int>(end)));
   }

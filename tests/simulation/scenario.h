@@ -37,6 +37,7 @@ class Scenario {
   Process* somebody();
   Participant* member_of(const Process& process);
   bool all_over() const;
+  void end_sometimes(Process& process);
   void check_end();
   void check_leaks();
   Nanoseconds horizon() const { return std::chrono::microseconds(3'000); }
