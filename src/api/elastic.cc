@@ -148,7 +148,10 @@ class Refresh {
     TUTTI_RETURN_IF_ERROR(comm_.runtime->with_engine([&](Engine& engine, Instant now) {
       return engine.begin_next(&communicator(), encode_blobs(contribution), now);
     }));
-    if (comm_.runtime->wait([&] { return communicator().council()->next.has_value(); }, deadline_)) return {};
+    const auto is_decided = [&] { return communicator().council()->next.has_value(); };
+    const auto has_stopped = [&] { return communicator().council()->stage == Council::Stage::stopped; };
+    if (comm_.runtime->wait([&] { return is_decided() || has_stopped(); }, deadline_))
+      return is_decided() ? Status() : communicator().failure();
     std::string missing;
     Rank first = Status::kNobody;
     comm_.runtime->with_engine([&](Engine&, Instant) {

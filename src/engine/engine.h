@@ -271,6 +271,7 @@ class Engine {
   void end_operations(Communicator& communicator, Instant now);
   void conclude(Operation& operation, Instant now);
   void check_council(Communicator& communicator, Instant now);
+  void stop_if_stuck(Communicator& communicator, Instant now);
 
   // engine_board.cc
   void watch_board(Communicator& communicator);

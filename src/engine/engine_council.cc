@@ -432,6 +432,7 @@ void Engine::advance_council(Communicator& communicator, Instant now) {
 void Engine::apply_verdict(Communicator& communicator, Instant now) {
   Council& council = *communicator.council_;
   council.stage = Council::Stage::judged;
+  council.stuck_since = kNever;
   for (Rank rank = 0; rank < communicator.size(); ++rank) {
     if (!council.verdict.has_lost(rank)) council.survivors.push_back(rank);
   }
@@ -499,18 +500,24 @@ void Engine::check_council(Communicator& communicator, Instant now) {
   council.on_verdict->progress(now);
   if (council.on_next) council.on_next->progress(now);
   advance_council(communicator, now);
-  if (council.stage != Council::Stage::frozen) return;
-  const Agreement& verdict = *council.on_verdict;
+  if (council.has_work()) stop_if_stuck(communicator, now);
+}
+
+// Where no decision can be reached any more. Others, that cannot be heard here, may have decided without this member.
+void Engine::stop_if_stuck(Communicator& communicator, Instant now) {
+  Council& council = *communicator.council_;
+  const bool is_frozen = council.stage == Council::Stage::frozen;
+  const Agreement& agreement = is_frozen ? *council.on_verdict : *council.on_next;
   const std::uint32_t members = static_cast<std::uint32_t>(communicator.size());
-  if (members - verdict.dead().count() < council.minimum)
+  if (is_frozen && members - agreement.dead().count() < council.minimum)
     return stop_council(communicator, too_few(communicator), now);
-  const Status stuck = verdict.stuck();
+  const Status stuck = agreement.stuck();
   if (stuck) {
     council.stuck_since = kNever;
   } else if (council.stuck_since == kNever) {
     council.stuck_since = now;
   } else if (now - council.stuck_since >= options_.silence_limit) {
-    const bool are_too_few = members - verdict.suspected().count() < council.minimum;
+    const bool are_too_few = is_frozen && members - agreement.suspected().count() < council.minimum;
     stop_council(communicator, are_too_few ? too_few(communicator) : Status(Code::peer_lost, stuck.text()), now);
   }
 }
