@@ -24,6 +24,8 @@
 #include <sstream>
 #include <thread>
 
+#include "tests/sanitized.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
 #endif
@@ -309,13 +311,7 @@ bool runs_long() {
   return text != nullptr && std::strcmp(text, "1") == 0;
 }
 
-int patience() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  return 5;
-#else
-  return 1;
-#endif
-}
+int patience() { return tutti::kIsSanitized ? 5 : 1; }
 
 std::uint64_t seed() {
   static const std::uint64_t value = [] {

@@ -1,5 +1,5 @@
 // Which seeds a simulation runs, as the environment says: TUTTI_TEST_SEED=N one of them, TUTTI_TEST_SEEDS=FIRST-LAST
-// those, TUTTI_TEST_LONG=1 the long campaign.
+// those, TUTTI_TEST_LONG=1 the long campaign. Otherwise a few, a quarter of them under sanitizers.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "src/base/format.h"
+#include "tests/sanitized.h"
 
 namespace tutti {
 
@@ -31,7 +32,11 @@ inline SeedRange seed_range(std::uint64_t few, std::uint64_t many) {
     return {first, std::strtoull(end + (*end == '-'), nullptr, 10), false};
   }
   const char* const wants_long = std::getenv("TUTTI_TEST_LONG");
-  return {1, wants_long != nullptr && std::string_view(wants_long) == "1" ? many : few, false};
+  return {1,
+          wants_long != nullptr && std::string_view(wants_long) == "1" ? many
+          : kIsSanitized                                               ? (few + 3) / 4
+                                                                       : few,
+          false};
 }
 
 // The command that runs the test under way with this seed alone.
