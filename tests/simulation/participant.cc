@@ -26,6 +26,7 @@ int number_of(const std::string& who) {  // "rank 5 (host0 pid 104)"
 Participant::~Participant() {
   for (tutti_request* const request : requests_) delete request;
   delete comm_;
+  delete leaving_;
 }
 
 // What a call may take beyond its deadline: until it is noticed that somebody is silent, that too few are left, and
@@ -275,12 +276,13 @@ void Participant::revoke() {
 void Participant::leave() {
   tell("leaves {}", view_.text());
   const Instant deadline = job_.world.now() + std::chrono::seconds(1);
-  tutti_comm* const comm = std::exchange(comm_, nullptr);
+  leaving_ = std::exchange(comm_, nullptr);
   if (job_.world.random().chance(0.5)) {
-    tutti_comm_destroy(comm);
-  } else if (tutti_comm_leave(comm, 0) != TUTTI_OK) {
+    tutti_comm_destroy(leaving_);
+  } else if (tutti_comm_leave(leaving_, 0) != TUTTI_OK) {
     job_.observer.say(format("process {} cannot leave: {}", process_.number, tutti_last_error()));
   }
+  leaving_ = nullptr;
   job_.observer.returned(process_.number, "leaving", deadline, job_.world.now(), Nanoseconds(0));
 }
 

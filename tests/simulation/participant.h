@@ -79,6 +79,7 @@ class Participant {
   Process& process_;
   std::unique_ptr<Store> store_;
   tutti_comm* comm_ = nullptr;
+  tutti_comm* leaving_ = nullptr;  // until it has left: it may crash meanwhile
   std::vector<tutti_request*> requests_;
   std::vector<std::unique_ptr<PlannedCall>> calls_;
   SeenView view_;

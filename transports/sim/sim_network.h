@@ -189,6 +189,7 @@ class SimNetwork {
   std::uint64_t next_order_ = 0;
   std::uint64_t happened_ = 0;
   std::uint64_t trace_hash_ = 0;
+  SimBuffers buffers_;  // before the links, which give back to it in the end
   std::vector<Happening> heap_;
   std::vector<Happening> waiting_;  // before a partition, in order
   std::set<std::pair<std::uint32_t, std::uint32_t>> blocked_;
@@ -197,7 +198,6 @@ class SimNetwork {
   std::unordered_map<ProcessId, std::uint32_t, Id128Hash> indexes_;
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_slots_;
-  SimBuffers buffers_;
 };
 
 }  // namespace tutti
