@@ -76,6 +76,10 @@ class Link {
   virtual const Status& status() const = 0;  // why it is closed; ok while it lives
   virtual std::string describe() const = 0;  // "tcp node07:41200 -> node08:38112", for messages
 
+  // Of a closed link: whether it ended because nothing came through any more, which says nothing of the peer: it may
+  // live, and others may reach it. False where the peer's process ended or closed it, and where this side did.
+  virtual bool is_cut_off() const { return false; }
+
   // Sends one frame. Allowed from the `connected` event on. REQUIRES: bytes <= frame_bytes_max.
   virtual SendState send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) = 0;
 

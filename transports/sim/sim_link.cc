@@ -65,6 +65,11 @@ std::string SimLink::sentence(End end) const {
     case End::cut:
       return format("{}: the link to {} was cut by the simulation (connection reset, ECONNRESET, 104)", describe(),
                     peer);
+    case End::severed:
+      return format("{}: nothing comes through to {} any more (no route to host, EHOSTUNREACH, 113)", describe(),
+                    peer);
+    case End::replaced:
+      return format("{}: {} has lost the link and made a new one", describe(), peer);
     case End::nobody_there:
       return format("{}: {} is not running (connection refused, ECONNREFUSED, 111). Check that it was started",
                     describe(), peer);
@@ -78,7 +83,10 @@ std::string SimLink::sentence(End end) const {
   return describe();
 }
 
-void SimLink::end_by(End end) { finish(Status(Code::peer_lost, sentence(end))); }
+void SimLink::end_by(End end) {
+  is_cut_off_ = !closing_noted_ && (end == End::severed || end == End::replaced);
+  finish(Status(Code::peer_lost, sentence(end)));
+}
 
 void SimLink::finish(const Status& why) {
   if (closing_noted_) return;
@@ -91,14 +99,16 @@ void SimLink::finish(const Status& why) {
 void SimLink::say_farewell(End end, Instant notice) {
   if (!paired_ || farewell_said_) return;
   farewell_said_ = true;
+  if (source_end_ == End::severed) return;  // it would not come through
   SimLink* const other = pair();
   if (other == nullptr || other->state_ == State::closed) return;
-  other->lose_source();
+  other->lose_source(end);
   network_.schedule(SimNetwork::Kind::farewell, std::max(notice, other->last_arrival_), other->self_,
                     static_cast<std::uint64_t>(end), owner_, peer_);
 }
 
-void SimLink::lose_source() {
+void SimLink::lose_source(End end) {
+  source_end_ = end;
   truncated_ = true;
   const auto lost =
       std::find_if(incoming_.begin(), incoming_.end(), [](const Frame& f) { return f.source != nullptr; });
@@ -108,9 +118,8 @@ void SimLink::lose_source() {
   for (Delivery& delivery : deliveries_) delivery.frame.source = nullptr;
 }
 
-void SimLink::lose_flight() {
+void SimLink::lose_flight(std::size_t comes) {
   truncated_ = true;
-  const auto comes = arrived_ + network_.random_.below(incoming_.size() - arrived_ + 1);
   for (std::size_t i = comes; i < incoming_.size(); ++i) network_.buffers_.give_back(std::move(incoming_[i].buffer));
   incoming_.resize(comes);
 }
@@ -286,7 +295,8 @@ FetchState SimLink::fetch(std::uint64_t token, std::byte* target) {
   }
   if (take_payload(delivery, target)) return FetchState::done;
   // The sender is gone and its farewell on the way; here it is found out earlier.
-  close(Status(Code::peer_lost, sentence(End::closed_by_peer)));
+  is_cut_off_ = source_end_ == End::severed;
+  close(Status(Code::peer_lost, sentence(source_end_)));
   return FetchState::closed;
 }
 
@@ -297,7 +307,7 @@ void SimLink::fetched(std::uint64_t token) {
     transport().note(EventKind::fetched, *this, token);
     end_if_all_came();
   } else {
-    end_by(End::closed_by_peer);
+    end_by(source_end_);
   }
 }
 

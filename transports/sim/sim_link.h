@@ -31,6 +31,7 @@ class SimLink final : public Link {
   bool is_open() const override { return state_ == State::open; }
   const Status& status() const override { return status_; }
   std::string describe() const override;
+  bool is_cut_off() const override { return is_cut_off_; }
   SendState send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) override;
   FetchState fetch(std::uint64_t token, std::byte* target) override;
   void release(std::uint64_t token) override;
@@ -73,9 +74,9 @@ class SimLink final : public Link {
   // This end has stopped sending: what lies in our memory is lost; the peer learns of it at `notice` at the earliest.
   void say_farewell(End end, Instant notice);
   // All that lies in the sender's memory is out of reach from now on.
-  void lose_source();
-  // Of what is on its way to this end only a part, from the first on, will come.
-  void lose_flight();
+  void lose_source(End end);
+  // Of what is on its way to this end only so many frames, from the first on, will come.
+  void lose_flight(std::size_t comes);
 
   void depart(std::uint64_t number);
   void arrive();
@@ -99,6 +100,8 @@ class SimLink final : public Link {
   State state_ = State::connecting;
   bool paired_ = false;
   bool closing_noted_ = false;
+  bool is_cut_off_ = false;
+  End source_end_ = End::closed_by_peer;  // why what lay in the sender's memory is out of reach
   bool farewell_said_ = false;
   Status status_;
   Status pending_status_;  // what status() will be when the closed event is reported

@@ -191,9 +191,24 @@ void SimNetwork::cut_lane(const ProcessId& a, const ProcessId& b, std::uint32_t 
     SimLink* const link = slot.link.get();
     if (link == nullptr || link->lane_ != lane || link->state_ == SimLink::State::closed) continue;
     if (std::minmax(link->owner_, link->peer_) != std::minmax(left, right)) continue;
-    link->lose_flight();
+    link->lose_flight(link->arrived_ + random_.below(link->incoming_.size() - link->arrived_ + 1));
     const Nanoseconds delay = random_.chance(0.5) ? between(Nanoseconds(0), later) : Nanoseconds(0);
     link->say_farewell(End::cut, now_ + link->path_.latency + delay);
+  }
+}
+
+void SimNetwork::sever(const ProcessId& a, const ProcessId& b, Nanoseconds later) {
+  partition_both_ways(a, b);
+  const std::uint32_t left = known(a);
+  const std::uint32_t right = known(b);
+  for (const Slot& slot : slots_) {
+    SimLink* const link = slot.link.get();
+    if (link == nullptr || link->state_ != SimLink::State::open) continue;
+    if (std::minmax(link->owner_, link->peer_) != std::minmax(left, right)) continue;
+    link->lose_source(End::severed);
+    link->lose_flight(link->arrived_);
+    schedule(Kind::farewell, now_ + between(Nanoseconds(0), later), link->self_,
+             static_cast<std::uint64_t>(End::severed), link->owner_, link->owner_);
   }
 }
 
@@ -296,7 +311,7 @@ void SimNetwork::on_request(SimLink& asking) {
   const bool crosses = ours != nullptr && ours->state_ == SimLink::State::connecting && !ours->paired_;
   if (!crosses) {
     // What is there belongs to an earlier link of theirs, whose farewell this request has overtaken.
-    if (ours != nullptr) ours->end_by(End::closed_by_peer);
+    if (ours != nullptr) ours->end_by(End::replaced);
     ours = &make_link(asking.peer_, asking.owner_, asking.lane_, processes_[asking.owner_].id);
     target.transport->set_current(*ours);
   }

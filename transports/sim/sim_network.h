@@ -102,6 +102,9 @@ class SimNetwork {
   // Only one lane's link, and some of what is under way on it is lost. One of the two notices up to `later` after the
   // other.
   void cut_lane(const ProcessId& a, const ProcessId& b, std::uint32_t lane, Nanoseconds later);
+  // Nothing comes through between the two any more, in either direction: what is under way is lost, links close as
+  // cut off, each side's at some time up to `later`, and connects have no answer, until heal_all().
+  void sever(const ProcessId& a, const ProcessId& b, Nanoseconds later);
   // From now on, for links that exist and for new ones.
   void set_path(const ProcessId& from, const ProcessId& to, const SimPath& path);
 
@@ -121,6 +124,8 @@ class SimNetwork {
     peer_ended,
     peer_crashed,
     cut,
+    severed,
+    replaced,
     nobody_there,
     refused,
     wrong_process

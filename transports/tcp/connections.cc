@@ -64,7 +64,7 @@ void TcpTransport::adopt(std::uint64_t serial, Setup& setup, const LaneKey& key,
   Lane& lane = lanes_[key];
   lane.generation = generation;
   if (lane.link != nullptr && lane.link->is_open()) {
-    lane.link->lose(Code::peer_lost, format("{} has lost it and made a new one", name));
+    lane.link->cut_off(format("{} has lost it and made a new one", name));
   }
   if (lane.link == nullptr || lane.link->is_closed()) lane.link = &add_link(key.first, key.second, name);
   if (lane.dial && lane.dial->is_trying() && lane.dial->setup() != serial) {

@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "src/base/format.h"
 
@@ -112,9 +113,16 @@ void TcpLink::lose(Code code, std::string_view cause) {
   finish(Status(code, format("{} is closed: {}{}", describe(), cause, under_way)));
 }
 
+void TcpLink::cut_off(std::string_view cause) {
+  if (state_ == State::closed) return;
+  is_cut_off_ = true;
+  lose(Code::peer_lost, cause);
+}
+
 void TcpLink::finish(Status why) {
   status_ = std::move(why);
   state_ = State::closed;
+  if (is_cut_off_) quiet_ = std::move(descriptor_);
   descriptor_.reset();
   owes_closed_ = true;
   agenda_.add(*this);
@@ -152,11 +160,10 @@ void TcpLink::check_silence(Nanoseconds limit, Instant now) {
   // A peer that does not hear goes on talking: what it sends again carries acknowledgements, of nothing new.
   if (silence.retransmissions == 0 || understood_ == Instant{}) understood_ = now;
   if (silence.since_answer >= limit && unanswered >= kQuestionsMin) {
-    lose(Code::peer_lost,
-         format("the host of {} has not answered for {}", names_.peer, format_duration(silence.since_answer)));
+    cut_off(format("the host of {} has not answered for {}", names_.peer, format_duration(silence.since_answer)));
   } else if (silence.retransmissions >= kQuestionsMin && now - understood_ >= limit) {
-    lose(Code::peer_lost, format("the host of {} is heard, and has acknowledged nothing for {}", names_.peer,
-                                 format_duration(now - understood_)));
+    cut_off(format("the host of {} is heard, and has acknowledged nothing for {}", names_.peer,
+                   format_duration(now - understood_)));
   }
 }
 
@@ -205,17 +212,20 @@ std::size_t TcpLink::collect_received(std::span<Event> out) {
   if (!receiver_->fault().is_ok()) {
     lose(receiver_->fault().code(), receiver_->fault().text());
   } else if (receiver_->has_ended() && receiver_->error() != 0) {
-    lose(Code::peer_lost, describe_error(receiver_->error()));
+    fail(receiver_->error());
   } else if (sender_->error() != 0 && (receiver_->has_ended() || receiver_->is_drained())) {
-    lose(Code::peer_lost, describe_error(sender_->error()));
+    fail(sender_->error());
   } else if (receiver_->has_ended()) {
     lose(Code::peer_lost, format("{} ended the connection (end of stream)", names_.peer));
   }
   return count;
 }
 
-std::string TcpLink::describe_error(int error) const {
-  return tls_ != nullptr && tls_->failed() ? tls_->status().text() : describe_errno(error);
+void TcpLink::fail(int error) {
+  if (tls_ != nullptr && tls_->failed()) return lose(Code::peer_lost, tls_->status().text());
+  const bool is_way =
+      error == ETIMEDOUT || error == ENETUNREACH || error == EHOSTUNREACH || error == ENETDOWN || error == EHOSTDOWN;
+  is_way ? cut_off(describe_errno(error)) : lose(Code::peer_lost, describe_errno(error));
 }
 
 Event TcpLink::make_event(EventKind kind) {

@@ -58,6 +58,7 @@ class TcpLink final : public Link {
   bool is_open() const override { return state_ == State::open; }
   const Status& status() const override { return status_; }
   std::string describe() const override;
+  bool is_cut_off() const override { return is_cut_off_; }
   SendState send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) override;
   FetchState fetch(std::uint64_t token, std::byte* target) override;
   void release(std::uint64_t token) override;
@@ -75,6 +76,10 @@ class TcpLink final : public Link {
             std::string interface);
   // Closes with a sentence: who, which addresses, `cause`, what was under way.
   void lose(Code code, std::string_view cause);
+  // As the way to the peer has failed, not the peer. Its socket stays open in the meantime: an end of the connection
+  // could still reach the peer by a way that is cut in one direction only, and would be taken for our process's end.
+  void cut_off(std::string_view cause);
+  Descriptor take_socket() { return std::exchange(quiet_, {}); }
   // Something may have come although epoll was not asked.
   void try_receive();
   // epoll says these EPOLL... flags of the socket.
@@ -90,7 +95,7 @@ class TcpLink final : public Link {
   enum class State : std::uint8_t { connecting, open, closed };
 
   Conduit conduit() const { return {descriptor_.get(), tls_.get()}; }
-  std::string describe_error(int error) const;
+  void fail(int error);
   void flush();
   std::size_t collect_received(std::span<Event> out);
   void finish(Status why);
@@ -103,7 +108,9 @@ class TcpLink final : public Link {
   const Names names_;
   State state_ = State::connecting;
   Status status_;
+  bool is_cut_off_ = false;
   Descriptor descriptor_;
+  Descriptor quiet_;       // after cut_off()
   std::string interface_;  // the local one, for messages
   std::unique_ptr<TlsChannel> tls_;
   Endpoint local_;

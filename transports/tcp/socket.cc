@@ -60,7 +60,9 @@ void tune(int fd, const SocketTuning& tuning) {
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 2);
+    // More than check_silence waits for: the kernel's own end is a reset, which the peer would take for our
+    // process's.
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 9);
   }
 }
 

@@ -198,7 +198,12 @@ void TcpTransport::run_timers(Instant now) {
   if (accepting_ && accept_again_ > now) plan_timer(accept_again_);
   if (options_.silence_limit.count() <= 0 || links_.empty()) return;
   if (now >= next_silence_check_) {
-    for (auto& [serial, link] : links_) link->check_silence(options_.silence_limit, now);
+    std::erase_if(quiet_, [&](const auto& each) { return now >= each.first; });
+    for (auto& [serial, link] : links_) {
+      link->check_silence(options_.silence_limit, now);
+      if (Descriptor socket = link->take_socket())
+        quiet_.emplace_back(deadline_after(now, options_.silence_limit / 2), std::move(socket));
+    }
   }
   if (now >= next_silence_check_ || next_silence_check_ == kNever) {
     next_silence_check_ = deadline_after(now, options_.silence_limit / 4);

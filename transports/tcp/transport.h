@@ -108,7 +108,8 @@ class TcpTransport final : public Transport {
   Agenda agenda_;
   std::unordered_map<std::uint64_t, std::unique_ptr<TcpLink>> links_;
   std::map<LaneKey, Lane> lanes_;
-  std::vector<LaneKey> dialing_;  // lanes with a dial
+  std::vector<LaneKey> dialing_;                       // lanes with a dial
+  std::vector<std::pair<Instant, Descriptor>> quiet_;  // sockets of links that were cut off, and until when
   Setups setups_;
   std::size_t accepted_ = 0;  // set-ups of connections that others opened
   std::uint64_t next_serial_ = 1;
