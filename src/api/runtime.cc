@@ -108,7 +108,14 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
   tcp.log = log;
   Result<std::unique_ptr<Transport>> made = make_tcp_transport(std::move(tcp));
   if (!made) return made;
-  return make_failover_transport(*std::move(made), {.process = options.process, .log = log});
+  FailoverOptions failover;
+  failover.process = options.process;
+  failover.relays = settings.tcp_relay;
+  // As long as a third process may need to notice that it has lost the same one, or to answer on a busy host.
+  failover.relay_limit = std::max<Nanoseconds>(settings.heartbeat_timeout / 4, std::chrono::seconds(1));
+  failover.relay_after = settings.heartbeat_timeout;
+  failover.log = log;
+  return make_failover_transport(*std::move(made), failover);
 }
 
 }  // namespace

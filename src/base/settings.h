@@ -78,6 +78,7 @@ struct Settings {
   std::vector<std::string> tcp_interfaces;
   PortRange tcp_ports;
   std::uint64_t tcp_buffer_bytes;
+  bool tcp_relay;
 
   Elastic elastic;
   std::int64_t elastic_minimum;

@@ -92,6 +92,7 @@ void Cluster::add_process(int number) {
   if (options_.failover) {
     FailoverOptions failover;
     failover.process = process.id;
+    failover.relays = options_.relays;
     transports.back() = make_failover_transport(std::move(transports.back()), failover);
   }
   process.engine = std::make_unique<Engine>(std::move(engine), std::move(transports), *process.recorder);

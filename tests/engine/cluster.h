@@ -30,6 +30,7 @@ struct ClusterOptions {
   StragglerPolicy stragglers;
   SimOptions network;
   bool failover = false;              // lanes outlive their connections: see transports/failover/
+  bool relays = false;                // with failover: third processes stand in for links
   std::optional<FaultOptions> fault;  // wrapped around every process's way to the network
 };
 

@@ -148,6 +148,57 @@ TEST(EngineLanes, OperationsCompleteWithTheRightSumsWhateverLanesAreCutAsLongAsO
   }
 }
 
+// Of three, two are cut off from each other at any moment, one time after the other, and reach each other again. An
+// elastic communicator decides about every operation over what is relayed.
+TEST(EngineLanes, OperationsCompleteWithTheRightSumsWhileAThirdStandsInForALink) {
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE(seed);
+    ClusterOptions options;
+    options.ranks = 3;
+    options.elastic = seed % 2 == 0;
+    options.segment_bytes = 64 << 10;
+    options.network.lanes_max = 1 + static_cast<std::uint32_t>(seed / 2 % 2);
+    options.failover = options.relays = true;
+    Cluster cluster(seed, options);
+    for (int round = 0; round < 4; ++round) {
+      const std::size_t count = (1 << 20) + seed;
+      std::vector<std::vector<std::int32_t>> inputs(3, std::vector<std::int32_t>(count));
+      std::vector<std::vector<std::int32_t>> outputs(3, std::vector<std::int32_t>(count));
+      std::vector<std::int32_t> expected(count, 0);
+      std::vector<Operation*> operations;
+      for (std::size_t rank = 0; rank < 3; ++rank) {
+        for (std::size_t i = 0; i < count; ++i) {
+          inputs[rank][i] = static_cast<std::int32_t>(cluster.random().below(1 << 20));
+          expected[i] += inputs[rank][i];
+        }
+        operations.push_back(
+            cluster.start(static_cast<int>(rank), all_reduce_of(inputs[rank], outputs[rank], "ring")));
+      }
+      const int a = static_cast<int>(cluster.random().below(3));
+      const ProcessId one = cluster.node(a).id;
+      const ProcessId other = cluster.node((a + 1) % 3).id;
+      if (round > 0) {
+        cluster.run_for(std::chrono::microseconds(cluster.random().below(1500)));
+        cluster.network().sever(one, other, std::chrono::milliseconds(5));
+      }
+      ASSERT_TRUE(cluster.run([&] {
+        return std::all_of(operations.begin(), operations.end(), [](const Operation* o) { return o->is_complete(); });
+      })) << "round "
+          << round << " hangs";
+      for (std::size_t rank = 0; rank < 3; ++rank) {
+        ASSERT_TRUE(operations[rank]->result().is_ok()) << operations[rank]->result().text();
+        ASSERT_TRUE(outputs[rank] == expected) << "rank " << rank << ", round " << round;
+        cluster.node(static_cast<int>(rank)).engine->release(operations[rank]);
+      }
+      if (round % 2 == 0) cluster.network().heal_all();
+      cluster.run_for(std::chrono::seconds(round % 2 == 0 ? 8 : 1));
+      if (round % 2 == 1) cluster.network().heal_all();
+      cluster.run_for(std::chrono::seconds(8));
+    }
+    EXPECT_TRUE(cluster.log().empty()) << cluster.log()[0];
+  }
+}
+
 // The whole process is gone when all its lanes are: who is lost is named as without fail-over, and as soon.
 TEST(EngineLanes, ACrashIsNoticedAsSoonAsWithoutFailOver) {
   for (std::uint64_t seed = 1; seed <= 10; ++seed) {

@@ -1,6 +1,7 @@
 // Whatever the paths of a peer bring, in whatever order they come and go: fail-over survives, gives every delivery of
 // the wrapped transport back exactly once, ends every send that it has taken, and reports nothing of a lane after its
-// end. The input is a script of records of 8 bytes: what happens, on which path, with which small numbers.
+// end. The input is a script of records of 8 bytes: what happens, on which path, with which small numbers. One that
+// is no multiple of that has relays: there are two more peers then, any of the three may be relayed, relay and lie.
 #include <array>
 #include <cstring>
 #include <deque>
@@ -20,16 +21,21 @@ using failover::Control;
 using failover::ControlKind;
 
 constexpr std::uint32_t kLanes = 3;
+constexpr std::uint32_t kPaths = kLanes + 2;  // of the first peer, and one of each other
+
+ProcessId peer_of(std::uint32_t path) { return ProcessId{{0, path < kLanes ? 1u : path}}; }
+std::uint32_t lane_of(std::uint32_t path) { return path < kLanes ? path : 0; }
 constexpr std::size_t kCopiedMax = 64;
 
 class ScriptedTransport;
 
 class ScriptedLink final : public Link {
  public:
-  ScriptedLink(ScriptedTransport& owner, std::uint32_t lane) : owner_(owner), lane_(lane) {}
+  ScriptedLink(ScriptedTransport& owner, std::uint32_t path) : owner_(owner), path_(path) {}
 
-  ProcessId peer() const override { return ProcessId{{0, 1}}; }
-  std::uint32_t lane() const override { return lane_; }
+  ProcessId peer() const override { return peer_of(path_); }
+  std::uint32_t lane() const override { return lane_of(path_); }
+  bool is_cut_off() const override { return cut_off; }
   bool is_open() const override { return open_; }
   const Status& status() const override { return status_; }
   std::string describe() const override { return "scripted"; }
@@ -60,10 +66,11 @@ class ScriptedLink final : public Link {
   std::deque<std::uint64_t> fetching;
   std::uint64_t bundle = 0;  // as our latest hello says
   std::uint64_t next_token = 0;
+  bool cut_off = false;
 
  private:
   ScriptedTransport& owner_;
-  const std::uint32_t lane_;
+  const std::uint32_t path_;
   Status status_;
   bool open_ = false;
   bool closed_ = false;
@@ -80,8 +87,11 @@ class ScriptedTransport final : public Transport {
   const Capabilities& capabilities() const override { return capabilities_; }
   std::span<const std::byte> address() const override { return {}; }
   bool reaches(std::span<const std::byte>) const override { return true; }
-  Result<Link*> connect(const ProcessId&, std::span<const std::byte>, std::uint32_t lane, Instant) override {
-    return static_cast<Link*>(newest[lane] != nullptr && !newest[lane]->is_closed() ? newest[lane] : make(lane));
+  Result<Link*> connect(const ProcessId& peer, std::span<const std::byte>, std::uint32_t lane, Instant) override {
+    std::uint32_t path = 0;
+    while (path < kPaths && (peer_of(path) != peer || lane_of(path) != lane)) ++path;
+    if (path == kPaths) return Status(Code::invalid, "there is no such path");
+    return static_cast<Link*>(newest[path] != nullptr && !newest[path]->is_closed() ? newest[path] : make(path));
   }
   void forget(Link* link) override {
     FUZZ_CHECK(static_cast<ScriptedLink*>(link)->held.empty());
@@ -97,9 +107,9 @@ class ScriptedTransport final : public Transport {
   bool prepare_wait() override { return events.empty(); }
   void finish_wait() override {}
 
-  ScriptedLink* make(std::uint32_t lane) {
-    links_.push_back(std::make_unique<ScriptedLink>(*this, lane));
-    return newest[lane] = links_.back().get();
+  ScriptedLink* make(std::uint32_t path) {
+    links_.push_back(std::make_unique<ScriptedLink>(*this, path));
+    return newest[path] = links_.back().get();
   }
   void report(EventKind kind, ScriptedLink& link, std::uint64_t token = 0) {
     Event event;
@@ -114,7 +124,7 @@ class ScriptedTransport final : public Transport {
     return count;
   }
 
-  std::array<ScriptedLink*, kLanes> newest{};
+  std::array<ScriptedLink*, kPaths> newest{};
   std::deque<Event> events;
 
  private:
@@ -140,18 +150,23 @@ class Caller {
     const std::size_t count = transport_.poll(events, now);
     for (std::size_t i = 0; i < count; ++i) take(events[i]);
   }
-  void connect(std::uint32_t lane, Instant now) {
-    const auto link = transport_.connect(ProcessId{{0, 1}}, {}, lane, now + std::chrono::seconds(5));
-    if (link) links_[lane] = *link;
+  void connect(std::uint32_t path, Instant now) {
+    const auto link = transport_.connect(peer_of(path), {}, lane_of(path), now + std::chrono::seconds(5));
+    if (link) links_[{peer_of(path), lane_of(path)}] = *link;
   }
-  void send(std::uint32_t lane, std::size_t bytes) {
-    if (links_[lane] == nullptr || !links_[lane]->is_open()) return;
-    if (links_[lane]->send({}, memory_.data(), bytes, next_) == SendState::pending)
-      pending_[links_[lane]].insert(next_);
+  void send(std::uint32_t path, std::size_t bytes) {
+    const auto found = links_.find({peer_of(path), lane_of(path)});
+    if (found == links_.end() || !found->second->is_open()) return;
+    if (found->second->send({}, memory_.data(), bytes, next_) == SendState::pending)
+      pending_[found->second].insert(next_);
     ++next_;
   }
-  void close(std::uint32_t lane) {
-    if (links_[lane] != nullptr) links_[lane]->close(Status(Code::aborted, "the script closes it"));
+  void close(std::uint32_t path) {
+    const auto found = links_.find({peer_of(path), lane_of(path)});
+    if (found != links_.end()) found->second->close(Status(Code::aborted, "the script closes it"));
+  }
+  void close_all() {
+    for (const auto& [key, link] : std::map(links_)) link->close(Status(Code::aborted, "the script is at its end"));
   }
 
  private:
@@ -159,7 +174,7 @@ class Caller {
     FUZZ_CHECK(!closed_.contains(event.link));
     switch (event.kind) {
       case EventKind::connected:
-        links_[event.link->lane()] = event.link;
+        links_[{event.link->peer(), event.link->lane()}] = event.link;
         return;
       case EventKind::delivery:
         if (event.data != nullptr || event.bytes == 0 || event.header.words[0] % 2 == 1)
@@ -185,13 +200,13 @@ class Caller {
         open_fetches_.erase(event.link);
         pending_.erase(event.link);
         closed_.insert(event.link);
-        if (links_[event.link->lane()] == event.link) links_[event.link->lane()] = nullptr;
+        std::erase_if(links_, [&](const auto& each) { return each.second == event.link; });
         return;
     }
   }
 
   Transport& transport_;
-  std::array<Link*, failover::kLanesLimit> links_{};
+  std::map<std::pair<ProcessId, std::uint32_t>, Link*> links_;
   std::map<Link*, std::set<std::uint64_t>> pending_;
   std::map<Link*, std::set<std::uint64_t>> open_fetches_;
   std::set<Link*> closed_;  // never forgotten, so that no address is used again
@@ -212,10 +227,20 @@ Event frame(ScriptedLink& link, const Header& header, std::size_t bytes, const s
   return event;
 }
 
+// What is said of relays, true or not: the numbers of streams and processes are few, so that they often fit.
+Control relay_word(const std::uint8_t* record) {
+  const auto kind = static_cast<ControlKind>(record[2] % 12);
+  Control word{kind, record[3] % 8u, record[2] % 8u, {record[4], record[5], record[6], record[7]}};
+  if (kind == ControlKind::relay_open || kind == ControlKind::relay_offer) word.values = {0, record[4] % 7u};
+  if (kind == ControlKind::relay_credit) word.values[0] = std::uint64_t{record[4]} << record[5] % 16;
+  if (kind == ControlKind::ended && record[4] & 1) word.lane = failover::kRelayLanes + record[3] % 3u;
+  return word;
+}
+
 void act(ScriptedTransport& transport, Caller& caller, const std::uint8_t* record, const std::byte* payload,
-         Instant now) {
-  const std::uint32_t lane = record[1] % kLanes;
-  ScriptedLink* link = transport.newest[lane];
+         Instant now, bool relays) {
+  const std::uint32_t path = record[1] % (relays ? kPaths : kLanes);
+  ScriptedLink* link = transport.newest[path];
   const bool is_up = link != nullptr && link->is_open();
   const std::array<std::uint64_t, 5> values{record[3], record[4], record[5], record[6], record[7]};
   switch (record[0] % 12) {
@@ -223,14 +248,18 @@ void act(ScriptedTransport& transport, Caller& caller, const std::uint8_t* recor
     case 1:
       if (is_up) {
         const std::uint64_t ours = record[3] & 1 ? link->bundle : record[3];
-        const Control hello{ControlKind::hello, lane, 0, {record[4] % 3u, ours, record[5], record[6] % 5u}};
+        Control hello{ControlKind::hello, lane_of(path), 0, {record[4] % 3u, ours, record[5], record[6] % 5u}};
+        if (relays) hello.values[3] = 1 + record[6] % 2u;
+        if (relays && record[7] % 8 != 0) hello.values[4] = failover::kWantsRelays;
+        if (relays && record[7] & 0x80) hello.lane = failover::kRelayLanes + (record[7] >> 6 & 1u);
         transport.events.push_back(frame(*link, hello.pack(), 0, nullptr));
       }
       return;
     case 2:
       if (is_up) {
         const Control word{static_cast<ControlKind>(record[2] % 6), record[2] / 6u, record[2] % 8u, values};
-        transport.events.push_back(frame(*link, word.pack(), record[7] == 255 ? 5 : 0, payload));
+        const Header header = relays ? relay_word(record).pack() : word.pack();
+        transport.events.push_back(frame(*link, header, record[7] == 255 ? 5 : 0, payload));
       }
       return;
     case 3:
@@ -251,17 +280,18 @@ void act(ScriptedTransport& transport, Caller& caller, const std::uint8_t* recor
       }
       return;
     case 7:
+      if (link != nullptr && !link->is_closed()) link->cut_off = relays && record[2] & 1;
       if (link != nullptr) link->close(Status(Code::peer_lost, "the script cuts it"));
       return;
     case 8:
-      if (link == nullptr || link->is_closed()) link = transport.make(lane);
+      if (link == nullptr || link->is_closed()) link = transport.make(path);
       if (!link->is_open()) {
         link->open();
         transport.report(EventKind::connected, *link);
       }
       return;
     case 9:
-      return caller.send(lane, std::size_t{record[2]} * (record[3] & 1 ? 1 : 300));
+      return caller.send(path, std::size_t{record[2]} * (record[3] & 1 ? 1 : 300));
     case 10:
       if (link != nullptr && is_up && !link->pending.empty()) {
         transport.report(EventKind::sent, *link, link->pending.front());
@@ -273,7 +303,7 @@ void act(ScriptedTransport& transport, Caller& caller, const std::uint8_t* recor
       }
       return;
     default:
-      return record[2] < 20 ? caller.close(lane) : caller.connect(lane, now);
+      return record[2] < 20 ? caller.close(path) : caller.connect(path, now);
   }
 }
 
@@ -286,23 +316,24 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ScriptedTransport& scripted = *owned;
   FailoverOptions options;
   options.process.low = 2;
+  options.relays = size % kRecord != 0;
   const std::unique_ptr<Transport> transport = make_failover_transport(std::move(owned), options);
   Caller caller(*transport);
   Instant now{};
-  for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
-    caller.connect(lane, now);
-    scripted.newest[lane]->open();
-    scripted.report(EventKind::connected, *scripted.newest[lane]);
+  for (std::uint32_t path = 0; path < (options.relays ? kPaths : kLanes); ++path) {
+    caller.connect(path, now);
+    scripted.newest[path]->open();
+    scripted.report(EventKind::connected, *scripted.newest[path]);
   }
   for (int i = 0; i < 4; ++i) caller.poll(now);
   for (std::size_t at = 0; at + kRecord <= size; at += kRecord) {
-    act(scripted, caller, data + at, payload.data(), now);
+    act(scripted, caller, data + at, payload.data(), now, options.relays);
     if (data[at] & 0x40) now += std::chrono::milliseconds(data[at + 1]);
     if (data[at] & 0x80) continue;  // several things between two polls
     caller.poll(now);
   }
   for (int i = 0; i < 200; ++i) {  // what has not been polled may still bring a lane
-    for (std::uint32_t lane = 0; lane < kLanes; ++lane) caller.close(lane);
+    caller.close_all();
     caller.poll(now += std::chrono::seconds(1));
   }
   FUZZ_CHECK(scripted.held() == 0);

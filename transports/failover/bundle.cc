@@ -11,6 +11,7 @@ namespace tutti::failover {
 namespace {
 constexpr Nanoseconds kGreetingLimit = std::chrono::seconds(10);
 constexpr Nanoseconds kRedialLimit = std::chrono::seconds(2);
+constexpr Nanoseconds kRelayRest = std::chrono::seconds(1);  // before a relay that is not needed any more ends
 }  // namespace
 
 Bundle::Bundle(FailoverTransport& transport, const ProcessId& peer, std::uint64_t id)
@@ -35,6 +36,11 @@ Lane* Bundle::connect(Path& path, Instant deadline) {
   its.lane = transport_.make_lane(*this, path.lane);
   its.deadline = deadline;
   transport_.plan_timer(deadline);
+  if (transport_.options().relays && direct_ == 0) {
+    const Instant now = transport_.now();
+    seek_at_ = ready_.empty() ? now + std::min(transport_.options().relay_after, (deadline - now) / 2) : now;
+    transport_.plan_timer(seek_at_);
+  }
   return its.lane;
 }
 
@@ -47,7 +53,7 @@ void Bundle::add_path(Path& path) {
 
 void Bundle::on_connected(Path& path, Instant now) {
   path.state = Path::State::greeting;
-  path.deadline = now + kGreetingLimit;
+  path.deadline = now + (path.is_relayed() ? transport_.options().relay_limit : kGreetingLimit);
   transport_.plan_timer(path.deadline);
   path.owes_hello = true;
   note_work();
@@ -71,15 +77,26 @@ void Bundle::make_ready(Path& path, Instant now) {
   path.state = Path::State::ready;
   path.deadline = kNever;
   path.ready_since = now;
-  ready_.push_back(&path);
+  orphan_until_ = kNever;
+  const bool is_replacing = !ready_.empty() || has_lost_;
   Slot& its = slot(path.lane);
   its.redial = kNever;
+  if (is_replacing) owe_state(path);
+  if (path.is_relayed()) {
+    ready_.push_back(&path);
+    if (direct_ == 0) open_waiting_lanes();
+    return note_work();
+  }
+  ready_.insert(ready_.begin() + static_cast<std::ptrdiff_t>(direct_++), &path);
+  if (slots_.size() > kRelayLanes) {
+    retire_at_ = now + kRelayRest;
+    transport_.plan_timer(retire_at_);
+  }
   if (its.lane != nullptr && its.lane->is_open()) {
     transport_.options().log.write(LogLevel::info, "failover", "{} is back after {}", path.link->describe(),
                                    format_duration(now - its.lost_at));
   }
   open_lane(path.lane);
-  if (ready_.size() > 1) owe_state(path);
   note_work();
 }
 
@@ -90,24 +107,33 @@ void Bundle::owe_state(Path& path) {
 
 // The path is no more of use. What was on its way comes again.
 void Bundle::end_path(Path& path, const Status& why) {
-  std::erase(ready_, &path);
+  erase_ready(path);
   for (const Slot& each : slots_) {
     if (each.lane != nullptr) each.lane->path_ended(path);
   }
   slots_[path.lane].path = nullptr;
+  const bool by_peer = path.state == Path::State::ready && !path.link->is_open();
   path.state = Path::State::ended;
   path.bundle = nullptr;
   path.fetches.clear();
   path.link->close(why);
+  transport_.relays().on_path_ended(path, by_peer);
 }
 
-void Bundle::on_closed(Path& path, Instant now) { lose_path(path, path.link->status(), now); }
+void Bundle::erase_ready(Path& path) {
+  if (std::erase(ready_, &path) > 0 && !path.is_relayed()) --direct_;
+}
 
-void Bundle::lose_path(Path& path, const Status& why, Instant now) {
+void Bundle::on_closed(Path& path, Instant now) {
+  lose_path(path, path.link->status(), path.link->is_cut_off(), now);
+}
+
+void Bundle::lose_path(Path& path, const Status& why, bool may_live, Instant now) {
   Slot& its = slots_[path.lane];
   const Path::State was = path.state;
   const bool has_lasted = was == Path::State::ready && now - path.ready_since >= transport_.options().pause_max;
-  if (was == Path::State::ready && (ready_.size() == 1 || !is_resilient_)) {
+  const bool is_last = was == Path::State::ready && (ready_.size() == 1 || !is_resilient_);
+  if (is_last && !(may_live && can_relay_)) {
     std::vector<Path*> others;  // one that has just connected may be the peer's new beginning
     for (const Slot& each : slots_) {
       if (each.path != nullptr && each.path->state == Path::State::greeting) others.push_back(each.path);
@@ -124,6 +150,7 @@ void Bundle::lose_path(Path& path, const Status& why, Instant now) {
   if (is_empty()) return close(why);
   if (was != Path::State::connecting) its.ended_here = path.number;
   if (was == Path::State::ready) {
+    has_lost_ = true;
     its.lost_number = path.peer_number;
     its.lost_why = why;
     its.lost_at = now;
@@ -132,6 +159,8 @@ void Bundle::lose_path(Path& path, const Status& why, Instant now) {
   if (its.lane != nullptr) plan_redial(its, has_lasted, now);
   note_work();
   mourn(path.lane);
+  if (is_last) return orphan(why, now);
+  if (ready_.empty() && (is_orphan() || (seek_at_ != kNever && path.is_relayed()))) seek_relay(now);
 }
 
 void Bundle::plan_redial(Slot& its, bool has_lasted, Instant now) {
@@ -165,7 +194,7 @@ void Bundle::refuse(const std::string& why) {
 
 Bundle& Bundle::begin_anew(const std::vector<Path*>& paths, const Status& why) {
   for (Path* const path : paths) {
-    std::erase(ready_, path);
+    erase_ready(*path);
     for (const Slot& each : slots_) {
       if (each.lane != nullptr) each.lane->path_ended(*path);
     }
@@ -185,8 +214,9 @@ Bundle& Bundle::begin_anew(const std::vector<Path*>& paths, const Status& why) {
 // What the caller may want to know, once it is certain that the peer lives.
 void Bundle::mourn(std::uint32_t lane) {
   Slot& its = slots_[lane];
-  if (its.lost_number == 0 || its.ended_there < its.lost_number) return;
+  if (its.lost_number == 0 || its.ended_there < its.lost_number || ready_.empty()) return;
   its.lost_number = 0;
+  if (lane >= kRelayLanes && direct_ > 0) return;
   Lane::Backlog backlog;
   for (const Slot& each : slots_) {
     if (each.lane == nullptr) continue;
@@ -194,11 +224,14 @@ void Bundle::mourn(std::uint32_t lane) {
     backlog.frames += part.frames;
     backlog.bytes += part.bytes;
   }
+  const std::string way = direct_ == 0 ? ready_.front()->link->describe()
+                                       : format("over its {} other lane{}", direct_, direct_ == 1 ? "" : "s");
+  const bool is_back = its.path != nullptr && its.path->state == Path::State::ready;
   transport_.options().log.write(
       LogLevel::warn, "failover",
-      "{}. The process is still there: {} frames with {} that it does not have are sent again, and all that follows "
-      "goes over its {} other lane{} until this one is connected again",
-      its.lost_why.text(), backlog.frames, format_bytes(backlog.bytes), ready_.size(), ready_.size() == 1 ? "" : "s");
+      "{}. The process is still there: {} frames with {} that it does not have are sent again{}", its.lost_why.text(),
+      backlog.frames, format_bytes(backlog.bytes),
+      is_back ? "" : format(", and all that follows goes {} until this one is connected again", way));
 }
 
 Instant Bundle::run_timers(Instant now) {
@@ -210,7 +243,7 @@ Instant Bundle::run_timers(Instant now) {
         lose_path(*its.path,
                   Status(Code::timeout, format("{} is closed: the peer has not greeted before the deadline",
                                                its.path->link->describe())),
-                  now);
+                  false, now);
       }
       continue;
     }
@@ -218,7 +251,7 @@ Instant Bundle::run_timers(Instant now) {
       lose_path(*its.path,
                 Status(Code::timeout, format("{} is closed: the peer has not greeted for {}",
                                              its.path->link->describe(), format_duration(kGreetingLimit))),
-                now);
+                false, now);
       continue;
     }
     if (now >= its.redial) {
@@ -232,7 +265,7 @@ Instant Bundle::run_timers(Instant now) {
     if (its.lane != nullptr && its.lane->is_connecting()) next = std::min(next, its.deadline);
     if (its.path != nullptr) next = std::min(next, its.path->deadline);
   }
-  return next;
+  return is_closed_ ? kNever : std::min(next, run_relay_timers(now));
 }
 
 }  // namespace tutti::failover

@@ -5,6 +5,7 @@
 // from earlier ones: a side that has lost its bundle begins with a new one, and then the other does, too.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -21,7 +22,7 @@ class Bundle {
 
   // For lanes.
   Path* path_of(std::uint32_t lane) const { return lane < slots_.size() ? slots_[lane].path : nullptr; }
-  // That the lane's next frame is to take: its own, or each of the others in turn.
+  // That the lane's next frame is to take: its own, or each of the others in turn, or a relayed one; null: none.
   Path* path_for(std::uint32_t lane);
   // Sends frame `number` of the lane on that path, or where a lane without its own path finds room.
   SendState put(Path*& path, std::uint32_t lane, std::uint64_t number, const Header& header, const std::byte* payload,
@@ -33,6 +34,7 @@ class Bundle {
   void close(const Status& why);
   void refuse(const std::string& why);  // the peer does what no correct one does
   void note_work();
+  Path* direct_path() const { return direct_ > 0 ? ready_.front() : nullptr; }
 
   // For the transport.
   const ProcessId& peer() const { return peer_; }
@@ -72,16 +74,29 @@ class Bundle {
   Lane& open_lane(std::uint32_t lane);
   void make_ready(Path& path, Instant now);
   void end_path(Path& path, const Status& why);
-  void lose_path(Path& path, const Status& why, Instant now);
+  void erase_ready(Path& path);
+  // `may_live`: the peer, for all that this says. Then a relay is looked for, if it was the last path.
+  void lose_path(Path& path, const Status& why, bool may_live, Instant now);
   void plan_redial(Slot& slot, bool has_lasted, Instant now);
   Bundle& begin_anew(const std::vector<Path*>& paths, const Status& why);
   void mourn(std::uint32_t lane);
+
+  // Relays: bundle_relays.cc.
+  void orphan(const Status& why, Instant now);
+  void seek_relay(Instant now);
+  void open_waiting_lanes();
+  void end_orphan();
+  void retire_relays();
+  Instant run_relay_timers(Instant now);
+  bool is_orphan() const { return orphan_until_ != kNever; }
+  bool is_greeting() const;
 
   void on_control(Path& path, const Control& control, Instant now);
   void on_hello(Path& path, const Control& control, Instant now);
   void on_counts(Path& path, const Control& control);
   void on_ended(std::uint32_t lane, std::uint64_t number, Instant now);
   bool is_empty() const;
+  std::uint32_t lanes() const { return std::min(static_cast<std::uint32_t>(slots_.size()), kLanesLimit); }
 
   SendState put_on(Path& path, std::uint32_t lane, std::uint64_t number, const Header& header,
                    const std::byte* payload, std::size_t bytes, std::uint64_t cookie);
@@ -96,14 +111,23 @@ class Bundle {
   const std::uint64_t id_;
   std::uint64_t peer_id_ = 0;  // 0: its hello has not come
   std::uint64_t peer_lanes_ = 0;
+  std::uint64_t peer_wants_ = 0;
   bool is_resilient_ = false;
+  bool can_relay_ = false;
+  bool has_lost_ = false;  // a path that was ready
   bool is_closed_ = false;
   bool has_work_ = false;
   std::vector<std::byte> address_;  // empty: only the peer knows how to connect
   std::vector<Slot> slots_;         // by lane
-  std::vector<Path*> ready_;
+  std::vector<Path*> ready_;        // direct ones first
+  std::size_t direct_ = 0;
   std::size_t turn_ = 0;
-  std::uint64_t last_seen_ = 0;  // the transport's poll in which something came
+  Instant orphan_until_ = kNever;  // there is no path, and one is looked for until then
+  Status orphan_why_;
+  Instant seek_at_ = kNever;  // a relay, if no lane is connected by then
+  Instant retire_at_ = kNever;
+  std::vector<ProcessId> asked_;  // to relay
+  std::uint64_t last_seen_ = 0;   // the transport's poll in which something came
 };
 
 }  // namespace tutti::failover

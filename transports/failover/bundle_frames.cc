@@ -10,14 +10,15 @@ namespace tutti::failover {
 Path* Bundle::path_for(std::uint32_t lane) {
   Path* const own = slots_[lane].path;
   if (own != nullptr && own->state == Path::State::ready) return own;
-  return ready_[turn_++ % ready_.size()];
+  if (direct_ == 0) return ready_.empty() ? nullptr : ready_.front();
+  return ready_[turn_++ % direct_];
 }
 
 SendState Bundle::put(Path*& path, std::uint32_t lane, std::uint64_t number, const Header& header,
                       const std::byte* payload, std::size_t bytes, std::uint64_t cookie) {
-  const std::size_t choices = path->lane == lane ? 1 : ready_.size();
+  const std::size_t choices = path->lane == lane || direct_ == 0 ? 1 : direct_;
   for (std::size_t i = 0; i < choices; ++i) {
-    if (i > 0) path = ready_[turn_++ % ready_.size()];
+    if (i > 0) path = ready_[turn_++ % direct_];
     const SendState state = put_on(*path, lane, number, header, payload, bytes, cookie);
     if (state == SendState::copied || state == SendState::pending) return state;
   }
@@ -62,9 +63,13 @@ bool Bundle::send_control(Path& path, const Control& control) {
 }
 
 bool Bundle::flush(Path& path) {
+  if (!Relays::label(path, 0)) return false;
   if (path.owes_hello) {
-    const Control hello{
-        ControlKind::hello, path.lane, 0, {id_, path.peer_bundle, path.number, transport_.capabilities().lanes_max}};
+    const std::uint64_t wants = transport_.options().relays ? kWantsRelays : 0;
+    const Control hello{ControlKind::hello,
+                        path.lane,
+                        0,
+                        {id_, path.peer_bundle, path.number, transport_.capabilities().lanes_max, wants}};
     if (!send_control(path, hello)) return false;
     path.owes_hello = false;
     path.told_bundle = path.peer_bundle;
@@ -72,7 +77,7 @@ bool Bundle::flush(Path& path) {
     path.send_sequence = path.told = 0;
   }
   if (!path.owes_state || path.state != Path::State::ready) return true;
-  for (; path.counts_told < slots_.size(); path.counts_told += kCountsMax) {
+  for (; path.counts_told < lanes(); path.counts_told += kCountsMax) {
     if (!send_counts(path, path.counts_told)) return false;
   }
   for (; path.ends_told < slots_.size(); ++path.ends_told) {
@@ -85,8 +90,7 @@ bool Bundle::flush(Path& path) {
 
 // Of kCountsMax lanes from `first` on.
 bool Bundle::send_counts(Path& path, std::uint32_t first) {
-  const auto lanes = static_cast<std::uint32_t>(slots_.size());
-  Control counts{ControlKind::counts, first, std::min(lanes - first, kCountsMax), {}};
+  Control counts{ControlKind::counts, first, std::min(lanes() - first, kCountsMax), {}};
   for (std::uint32_t i = 0; i < counts.count; ++i) counts.values[i] = received(first + i);
   if (!send_control(path, counts)) return false;
   for (std::uint32_t i = 0; i < counts.count; ++i) {
@@ -98,7 +102,7 @@ bool Bundle::send_counts(Path& path, std::uint32_t first) {
 
 // Confirms what the lanes owe; false: there is no room for all of it.
 bool Bundle::confirm() {
-  for (std::uint32_t lane = 0; lane < slots_.size(); ++lane) {
+  for (std::uint32_t lane = 0; lane < lanes(); ++lane) {
     const Lane* const its = slots_[lane].lane;
     if (its == nullptr || !(its->owes_soon() || its->owes_now())) continue;
     const std::uint32_t first = lane / kCountsMax * kCountsMax;
@@ -140,11 +144,15 @@ void Bundle::on_delivery(Path& path, Event& event, Instant now) {
   if (path.state != Path::State::ready) return transport_.release(path, event.token);  // of an earlier bundle
   path.heard += mark;
   Lane* const own = slots_[path.lane].lane;
-  if (mark > kConfirmedMax || (mark > 0 && (!is_resilient_ || !own->confirmed(path.heard)))) {
+  if (mark > kConfirmedMax || (mark > 0 && (!is_resilient_ || own == nullptr || !own->confirmed(path.heard)))) {
     transport_.release(path, event.token);
     return refuse(format("it confirmed frame {} of lane {}, which it was not sent", path.heard, path.lane));
   }
   set_mark(event.header, 0);
+  if (path.receive_lane >= kLanesLimit) {
+    transport_.release(path, event.token);
+    return refuse("it sent a frame of no lane");
+  }
   open_lane(path.receive_lane).receive(path, path.receive_sequence++, event);
 }
 
@@ -165,7 +173,8 @@ void Bundle::on_sent(Path& path, std::uint64_t cookie) {
 }
 
 void Bundle::on_control(Path& path, const Control& control, Instant now) {
-  if (control.lane >= kLanesLimit)
+  const bool is_about_path = control.kind == ControlKind::hello || control.kind == ControlKind::ended;
+  if (control.lane >= (is_about_path ? kRelayLanes + 2 : kLanesLimit))
     return refuse(format("it speaks of lane {}; there are {}", control.lane, kLanesLimit));
   if (control.kind == ControlKind::hello) return on_hello(path, control, now);
   if (path.state != Path::State::ready) return;  // of an earlier bundle
@@ -185,7 +194,7 @@ void Bundle::on_control(Path& path, const Control& control, Instant now) {
 }
 
 void Bundle::on_hello(Path& path, const Control& control, Instant now) {
-  const auto [theirs, ours, number, lanes, unused] = control.values;
+  const auto [theirs, ours, number, lanes, wants] = control.values;
   if (theirs == 0 || number == 0 || control.lane != path.lane) return refuse("its greeting is none");
   if (ours != 0 && ours != id_) return;  // meant for an earlier one
   if (peer_id_ != 0 && theirs != peer_id_) {
@@ -198,6 +207,7 @@ void Bundle::on_hello(Path& path, const Control& control, Instant now) {
   }
   if (peer_id_ != 0 && lanes != peer_lanes_)
     return refuse(format("it greets with {} lanes, after it had {}", lanes, peer_lanes_));
+  if (peer_id_ != 0 && wants != peer_wants_) return refuse("it wants relays at one time and none at another");
   path.peer_bundle = theirs;
   path.peer_number = number;
   path.receive_lane = path.lane;
@@ -209,7 +219,10 @@ void Bundle::on_hello(Path& path, const Control& control, Instant now) {
   if (ours != id_ || path.state != Path::State::greeting) return;
   peer_id_ = theirs;
   peer_lanes_ = lanes;
-  is_resilient_ = std::min<std::uint64_t>(lanes, transport_.capabilities().lanes_max) > 1;
+  peer_wants_ = wants;
+  can_relay_ = transport_.options().relays && (wants & kWantsRelays) != 0;
+  path.may_relay = can_relay_ && !path.is_relayed();
+  is_resilient_ = std::min<std::uint64_t>(lanes, transport_.capabilities().lanes_max) > 1 || can_relay_;
   make_ready(path, now);
 }
 
@@ -235,7 +248,7 @@ void Bundle::on_ended(std::uint32_t lane, std::uint64_t number, Instant now) {
     lose_path(
         *path,
         Status(Code::peer_lost, format("{} is closed: the other end of the connection is", path->link->describe())),
-        now);
+        true, now);
   } else {
     mourn(lane);
   }

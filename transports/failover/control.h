@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 
+#include "src/base/ids.h"
 #include "src/transport/transport.h"
 
 namespace tutti::failover {
@@ -14,13 +15,33 @@ constexpr std::uint32_t kLanesLimit = 64;
 constexpr std::uint64_t kControlMark = 0xff;
 constexpr std::uint64_t kConfirmedMax = 0x7f;  // by one frame
 constexpr std::uint32_t kCountsMax = 5;
+constexpr std::uint64_t kWantsRelays = 1;  // a bit of a hello
+
+// Relayed paths have lanes of their own: whichever of the two has opened it, so that both may at once.
+constexpr std::uint32_t kRelayLanes = kLanesLimit;
+inline std::uint32_t relay_lane(const ProcessId& opener, const ProcessId& other) {
+  return kRelayLanes + (opener < other ? 0 : 1);
+}
 
 enum class ControlKind : std::uint8_t {
-  hello = 1,   // the sender's bundle, the receiver's as far as known (else 0), the path's number, lanes_max
+  hello = 1,   // the sender's bundle, the receiver's as far as known (else 0), the path's number, lanes_max, and
+               // whether relays are wanted (kWantsRelays)
   label = 2,   // the next frame is number values[0] of `lane`
   counts = 3,  // of the lanes `lane`, lane + 1, ... (`count` of them) so many frames have come
   ended = 4,   // nothing more is taken from the path of `lane` that the sender calls number values[0]
+
+  // Of streams, which are links that a third process relays (relays.h); `lane` is the stream's number on this path.
+  relay_open = 5,    // to the third: a stream to the process values[0], values[1]
+  relay_offer = 6,   // from it: a stream from that process
+  relay_accept = 7,  // the answer to either
+  relay_end = 8,     // the other answer, and any stream's end; values[0]: a RelayEnd
+  relay_credit = 9,  // so many of the bytes that came by it are let go of
+  relay_label = 10,  // from here on frames are the stream's, or, of 0, the path's own
 };
+
+inline bool is_relay_word(ControlKind kind) {
+  return kind >= ControlKind::relay_open && kind <= ControlKind::relay_label;
+}
 
 struct Control {
   ControlKind kind = ControlKind::hello;

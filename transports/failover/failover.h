@@ -7,6 +7,9 @@
 // after everything that had come was delivered; to close one lane closes all. Otherwise the
 // contract of transport.h holds.
 //
+// With `relays`, the last path may also be one through a third process (relays.h). It is looked for when the last
+// direct one was cut off, or a connect has no answer. Lanes stay open in the meantime, and take nothing.
+//
 // How
 //  - Each lane numbers its frames in each direction. The receiver hands them on in this order, each once. A frame on
 //    the path of its own lane that follows its forerunner needs no more said; before any other one goes a label
@@ -19,7 +22,7 @@
 //    noticed (a cut cable) ends its own side.
 //  - Frames that come too early wait in memory, at most kSpreadBytes of a lane; the sender sees to that. Whoever says
 //    what no correct peer says is cut off, with a sentence.
-//  - Pairs of which one side has one lane only do nothing of all that.
+//  - Pairs of which one side has one lane only do nothing of all that, unless both want relays.
 #pragma once
 
 #include <cstddef>
@@ -37,6 +40,11 @@ struct FailoverOptions {
   // that does not last.
   Nanoseconds pause_min = std::chrono::milliseconds(100);
   Nanoseconds pause_max = std::chrono::seconds(5);
+  // Whether what has no path left goes through a third process, and this one does that for others.
+  bool relays = false;
+  // How long a third is looked for after the end of the last path; how long a connect goes without an answer before.
+  Nanoseconds relay_limit = std::chrono::seconds(1);
+  Nanoseconds relay_after = std::chrono::seconds(5);
   Log log;
 };
 

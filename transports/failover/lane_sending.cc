@@ -82,6 +82,7 @@ SendState Lane::send(const Header& header, const std::byte* payload, std::size_t
   frame.bytes = static_cast<std::uint32_t>(bytes);
   frame.payload = payload;
   frame.path = bundle_->path_for(lane_);
+  if (frame.path == nullptr) return SendState::again;
   const SendState state = bundle_->put(frame.path, lane_, next_send_, header, payload, bytes,
                                        std::uint64_t{lane_} << kSequenceBits | next_send_);
   if (state != SendState::copied && state != SendState::pending) return SendState::again;
@@ -202,6 +203,7 @@ void Lane::resend() {
     if (i > 0 && ahead > kSpreadBytes) return;
     if (frame.path != nullptr || !bundle_->has_ended_there(frame.lost_lane, frame.lost_number)) continue;
     Path* path = bundle_->path_for(lane_);
+    if (path == nullptr) return;
     const std::uint64_t number = first_ + i;
     const SendState state = bundle_->put(path, lane_, number, frame.header, frame.payload, frame.bytes,
                                          std::uint64_t{lane_} << kSequenceBits | number);

@@ -2,14 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "src/transport/transport.h"
+#include "transports/failover/control.h"
 
 namespace tutti::failover {
 
 class Bundle;
 class Lane;
+struct Stream;
 
 struct Path {
   enum class State : std::uint8_t {
@@ -24,13 +27,16 @@ struct Path {
     std::uint64_t sequence = 0;
   };
 
-  Path(Link* its_link, Bundle* its_bundle, std::uint64_t its_number)
+  Path(Link* its_link, Bundle* its_bundle, std::uint64_t its_number, std::uint32_t its_next_stream)
       : link(its_link),
         bundle(its_bundle),
         lane(its_link->lane()),
         number(its_number),
         send_lane(lane),
-        receive_lane(lane) {}
+        receive_lane(lane),
+        next_stream(its_next_stream) {}
+
+  bool is_relayed() const { return lane >= kRelayLanes; }
 
   Link* const link;
   Bundle* bundle;  // null: it has ended
@@ -59,6 +65,14 @@ struct Path {
   std::uint64_t heard = 0;  // and that the peer has confirmed on it
 
   std::vector<Fetch> fetches;
+
+  // Of relays. A frame is the path's own, or of the stream that the latest label names.
+  bool may_relay = false;  // both sides want it
+  std::uint32_t next_stream;
+  std::uint32_t send_stream = 0;
+  std::uint32_t receive_stream = 0;
+  std::vector<Stream*> streams;
+  std::deque<Control> words;  // about them, to be sent
 };
 
 }  // namespace tutti::failover

@@ -27,7 +27,8 @@ Path* FailoverTransport::find(Link* link) {
 }
 
 Path& FailoverTransport::add_path(Link* link, Bundle& bundle) {
-  auto& path = paths_[link] = std::make_unique<Path>(link, &bundle, next_number_++);
+  const std::uint32_t next_stream = options_.process < bundle.peer() ? 0 : 1;
+  auto& path = paths_[link] = std::make_unique<Path>(link, &bundle, next_number_++, next_stream);
   bundle.add_path(*path);
   return *path;
 }
@@ -76,6 +77,29 @@ Path* FailoverTransport::dial(Bundle& bundle, std::uint32_t lane, Instant deadli
   return link && !paths_.contains(*link) ? &add_path(*link, bundle) : nullptr;
 }
 
+Path* FailoverTransport::direct_path(const ProcessId& peer) const {
+  const auto found = bundles_.find(peer);
+  return found == bundles_.end() ? nullptr : found->second->direct_path();
+}
+
+// Both sides prefer the same third, and not all pairs the same.
+Path* FailoverTransport::find_relay(const Bundle& bundle, const std::vector<ProcessId>& asked) const {
+  const std::uint64_t pair = bundle.peer().low ^ options_.process.low;
+  const auto rank = [&](const ProcessId& id) { return (id.low ^ pair) * 0x9e3779b97f4a7c15ull; };
+  Path* best = nullptr;
+  for (const auto& [peer, other] : bundles_) {
+    Path* const path = other->direct_path();
+    if (path == nullptr || !path->may_relay || other.get() == &bundle) continue;
+    if (std::find(asked.begin(), asked.end(), peer) != asked.end()) continue;
+    if (best == nullptr || rank(peer) < rank(best->bundle->peer())) best = path;
+  }
+  return best;
+}
+
+Path& FailoverTransport::dial_by(Path& relay, Bundle& bundle) {
+  return add_path(relays_.open(relay, bundle.peer(), relay_lane(options_.process, bundle.peer())), bundle);
+}
+
 void FailoverTransport::forget(Link* link) { lanes_.erase(link); }
 
 void FailoverTransport::emit(const Event& event) {
@@ -101,17 +125,18 @@ void FailoverTransport::handle(Event& event) {
       bundle->lose_path(
           *old,
           Status(Code::peer_lost, format("{} is closed: the peer has made a new connection", old->link->describe())),
-          now_);
+          true, now_);
       bundle = &make_bundle(event.link->peer());
     }
     path = &add_path(event.link, *bundle);
   }
+  if (event.kind == EventKind::delivery) ++path->deliveries;
+  if (relays_.on_event(*path, event)) return;
   switch (event.kind) {
     case EventKind::connected:
       if (path->bundle != nullptr) path->bundle->on_connected(*path, now_);
       return;
     case EventKind::delivery:
-      ++path->deliveries;
       return path->bundle != nullptr ? path->bundle->on_delivery(*path, event, now_) : release(*path, event.token);
     case EventKind::fetched:
       if (path->bundle != nullptr) path->bundle->on_fetched(*path, event.token);
@@ -125,6 +150,10 @@ void FailoverTransport::handle(Event& event) {
       if (path->deliveries == 0) ended_.push_back(path);
       return;
   }
+}
+
+void FailoverTransport::handle_relayed() {
+  for (Event event; relays_.take_event(event);) handle(event);
 }
 
 std::size_t FailoverTransport::poll(std::span<Event> out, Instant now) {
@@ -148,6 +177,7 @@ std::size_t FailoverTransport::poll(std::span<Event> out, Instant now) {
       if (in_count_ == 0) break;
     }
     handle(in_[in_next_++]);
+    if (relays_.has_events()) handle_relayed();
   }
   if (now >= next_timer_) {
     next_timer_ = kNever;
@@ -156,6 +186,8 @@ std::size_t FailoverTransport::poll(std::span<Event> out, Instant now) {
     for (Bundle* const bundle : all) plan_timer(bundle->run_timers(now));
   }
   if (has_polled && !working_.empty()) work();
+  if (has_polled && relays_.has_work()) relays_.work();
+  if (relays_.has_events()) handle_relayed();
   out_ = {};
   return out_count_;
 }
@@ -172,7 +204,8 @@ void FailoverTransport::work() {
 bool FailoverTransport::prepare_wait() {
   if (!waiting_.empty() || in_next_ < in_count_) return false;
   for (Bundle* const bundle : std::vector<Bundle*>(working_)) bundle->work(true);
-  return waiting_.empty() && wrapped_->prepare_wait();
+  relays_.work();
+  return waiting_.empty() && !relays_.has_events() && wrapped_->prepare_wait();
 }
 
 void FailoverTransport::tidy() {
@@ -181,7 +214,7 @@ void FailoverTransport::tidy() {
     if (latest_ == path) latest_ = nullptr;
     Link* const link = path->link;
     paths_.erase(link);
-    wrapped_->forget(link);
+    relays_.owns(link) ? relays_.forget(link) : wrapped_->forget(link);
   }
   ended_.clear();
 }

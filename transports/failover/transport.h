@@ -13,6 +13,7 @@
 
 #include "transports/failover/bundle.h"
 #include "transports/failover/failover.h"
+#include "transports/failover/relays.h"
 
 namespace tutti::failover {
 
@@ -43,6 +44,11 @@ class FailoverTransport final : public Transport {
   void bury(Bundle& bundle);
   // Connects the lane's path; null: not now.
   Path* dial(Bundle& bundle, std::uint32_t lane, Instant deadline);
+  Relays& relays() { return relays_; }
+  Path* direct_path(const ProcessId& peer) const;  // one that is ready, or null
+  // To a process that may relay for the bundle and is not among those asked, or null.
+  Path* find_relay(const Bundle& bundle, const std::vector<ProcessId>& asked) const;
+  Path& dial_by(Path& relay, Bundle& bundle);
   void plan_timer(Instant at) { next_timer_ = std::min(next_timer_, at); }
   const FailoverOptions& options() const { return options_; }
   std::uint64_t polls() const { return polls_; }
@@ -52,6 +58,7 @@ class FailoverTransport final : public Transport {
   Path* find(Link* link);
   Path& add_path(Link* link, Bundle& bundle);
   void handle(Event& event);
+  void handle_relayed();
   void work();
   void tidy();
 
@@ -69,6 +76,8 @@ class FailoverTransport final : public Transport {
   std::uint64_t polls_ = 0;
   Instant now_{};
   Instant next_timer_ = kNever;
+
+  Relays relays_{*this};
 
   std::vector<Event> in_;  // what the wrapped transport reported last
   std::size_t in_next_ = 0;
