@@ -271,10 +271,10 @@ void Engine::look_around(Communicator& communicator, Instant now) {
 }
 
 // A death proves that a member has no part in what follows only if it was still with this one when it died: who
-// closed the link before may have gone on, with others, and ended much later.
+// closed the link before may have gone on, with others, and ended afterwards.
 bool Engine::has_died(Peer& peer, Instant now) const {
   constexpr Nanoseconds kDying = std::chrono::milliseconds(200);  // its links close a moment before it is gone
-  if (peer.lost && !peer.died && now - peer.lost_since <= kDying)
+  if (peer.lost && !peer.died && !peer.goes_on && now - peer.lost_since <= kDying)
     peer.died = options_.has_ended && options_.has_ended(peer.address);
   return peer.died;
 }
@@ -292,6 +292,11 @@ void Engine::notice_absence(Instant now) {
 void Engine::shut_out(Peer& peer) {
   for (const auto& channel : peer.channels) {
     if (!channel || channel->closed) continue;
+    if (channel->open) {
+      Frame frame;
+      frame.kind = FrameKind::shut_out;
+      wire_.send_control(*channel, frame);
+    }
     channel->link->close(
         Status(Code::peer_lost, format("{} was silent for {} while the others agreed on how to go on",
                                        peer.address.describe(), format_duration(options_.silence_limit))));

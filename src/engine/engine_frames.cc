@@ -69,6 +69,10 @@ void Engine::dispatch(Channel& channel, const Frame& frame, Arrival* arrival, In
     drop(arrival);
     return retry(channel.window_waiters, now);
   }
+  if (frame.kind == FrameKind::shut_out) {
+    channel.peer->goes_on = true;
+    return drop(arrival);
+  }
   const CommunicatorKey key{frame.communicator, frame.target};
   if (const auto found = communicators_.find(key); found != communicators_.end()) {
     return to_communicator(*found->second, channel, frame, arrival, now);

@@ -26,6 +26,7 @@ enum class FrameKind : std::uint8_t {
   reached = 9,   // elastic: a word of src/engine/reached.h; `message` is its level, `number` its number
   council = 10,  // elastic: a message of the agreement `message` of this communicator's members; payload: its bytes;
                  // without any it only says that the source takes part
+  shut_out = 11  // elastic: the source closes this link, and may go on without the target; of no communicator
 };
 
 // Bits of a goodbye's segment.

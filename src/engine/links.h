@@ -109,6 +109,7 @@ struct Peer {
   bool lost = false;                               // a channel closed that nobody here closed
   Instant lost_since{};
   bool died = false;      // it was its death that closed them
+  bool goes_on = false;   // it has closed them itself: its death later proves nothing
   Nanoseconds heard{-1};  // when something of it came last, by the engine's attentive clock
   Status why;
 };

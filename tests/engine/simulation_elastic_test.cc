@@ -133,6 +133,50 @@ TEST(Elastic, ARevocationFindsTheOthersInTheMiddleAndLosesNobody) {
   });
 }
 
+// It hears that it is shut out, and right after that the others end: their deaths must not pass for a proof that they
+// have decided nothing. Found by test_simulation.
+TEST(Elastic, WhoIsShutOutStopsEvenIfTheOthersEndAtOnce) {
+  for_seeds(150, kManySeeds, [](std::uint64_t seed) {
+    ClusterOptions options = random_options(seed);
+    options.one_host = true;
+    options.ranks = 3 + static_cast<int>(seed % 4);
+    ElasticTrial trial(seed, options);
+    Cluster& cluster = trial.cluster();
+    std::vector<const Operation*> meeting;
+    for (Rank rank = 0; rank < cluster.size(); ++rank) {
+      OperationRequest agree;
+      agree.kind = CallKind::agree;
+      agree.timeout = std::chrono::seconds(2);
+      meeting.push_back(cluster.start(rank, agree));
+    }
+    ASSERT_TRUE(cluster.run([&] {
+      return std::all_of(meeting.begin(), meeting.end(), [](const Operation* each) { return each->is_complete(); });
+    })) << "hangs";
+    const Rank mute = trial.random_rank();
+    for (Rank rank = 0; rank < cluster.size(); ++rank) {
+      if (rank != mute) cluster.network().partition(cluster.node(mute).id, cluster.node(rank).id);
+    }
+    const Rank caller = (mute + 1) % cluster.size();
+    trial.engine(caller).revoke(trial.communicator(caller), Status(Code::aborted, "a refresh", caller),
+                                cluster.network().now());
+    ASSERT_TRUE(cluster.run([&] {
+      bool all = true;
+      for (Rank rank = 0; rank < cluster.size(); ++rank)
+        all &= rank == mute || trial.communicator(rank)->council()->is_over();
+      return all;
+    })) << "hangs";
+    for (Rank rank = 0; rank < cluster.size(); ++rank) {
+      if (rank == mute) continue;
+      EXPECT_EQ(trial.communicator(rank)->council()->verdict.lost, std::vector<Rank>{mute});
+      cluster.crash(rank);
+    }
+    ASSERT_TRUE(cluster.run([&] { return trial.communicator(mute)->council()->is_over(); })) << "hangs";
+    const Communicator& left_behind = *trial.communicator(mute);  // it may have heard of the verdict
+    EXPECT_TRUE(left_behind.council()->stage == Council::Stage::stopped || left_behind.verdict_excludes_self())
+        << "it went on alone";
+  });
+}
+
 // Found by a chaos run: its refresh waited for its whole limit, and then missed nobody.
 TEST(Elastic, WhoIsCutOffWhileTheNextMembersAreAgreedOnKnowsTheDecisionOrStops) {
   int stopped = 0;
