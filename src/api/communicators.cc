@@ -202,7 +202,7 @@ tutti_status create(tutti_comm** out, const Meeting& meeting, const Settings& se
   const Status built = build(meeting, settings, *comm);
   if (!built) {
     // The others learn of it at once instead of waiting for this rank.
-    if (meeting.store != nullptr) {
+    if (meeting.store != nullptr && meeting.size > 1) {
       static_cast<void>(!fail_rendezvous(*meeting.store, meeting.group, meeting.rank, meeting.size, built,
                                          monotonic_now() + std::chrono::seconds(2)));
     }

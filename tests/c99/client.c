@@ -161,9 +161,15 @@ static void check_elastic(void) {
   int slot = 99;
   int slots = 99;
   int ranks[2] = {7, 7};
+  char directory[] = "/tmp/tutti-c99-alone-XXXXXX";
+  char store[64];
+  char removal[64];
+  EXPECT(mkdtemp(directory) != NULL);
+  snprintf(store, sizeof store, "file://%s", directory);
+  snprintf(removal, sizeof removal, "rm -rf %s", directory);
   options.settings = "TUTTI_ELASTIC=on";
   options.timeout_ns = 100000000;
-  OK(tutti_comm_create_from_store(&comm, 1, 0, "file:///nowhere", &options));
+  OK(tutti_comm_create_from_store(&comm, 1, 0, store, &options));
   OK(tutti_comm_revoke(comm, "for a test"));
   EXPECT(tutti_barrier(comm, NULL, NULL) == TUTTI_ABORTED);
   EXPECT(strstr(tutti_last_error(), "for a test") != NULL);
@@ -181,6 +187,7 @@ static void check_elastic(void) {
   OK(tutti_comm_shrink(comm, NULL));
   EXPECT(tutti_comm_join(&joined, "tcp://127.0.0.1:1", &options) != TUTTI_OK && joined == NULL);
   OK(tutti_comm_leave(comm, 0));
+  EXPECT(system(removal) == 0);
 }
 
 static void check_state(tutti_comm* comm, int rank) {

@@ -245,7 +245,7 @@ TEST(ElasticMembers, FewerThanTheMinimumStop) {
                 tutti_comm* alone = nullptr;
                 tutti_comm_options options = TUTTI_COMM_OPTIONS_INIT;
                 options.settings = rank.job().settings.c_str();
-                rank.expect(TUTTI_INVALID, tutti_comm_create_from_store(&alone, 1, 0, "file:///nowhere", &options),
+                rank.expect(TUTTI_INVALID, tutti_comm_create_from_store(&alone, 1, 0, rank.store().c_str(), &options),
                             "one alone");
                 rank.expect_text(tutti_last_error(), {"TUTTI_ELASTIC_MINIMUM", "3"});
                 tutti_comm* const comm = rank.create("dp0");
