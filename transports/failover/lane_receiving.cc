@@ -92,7 +92,7 @@ void Lane::hold(Path& path, std::uint64_t sequence, Event& event) {
   if (event.bytes > 0) held.memory = std::make_unique_for_overwrite<std::byte[]>(event.bytes);
   FetchState fetch = FetchState::done;
   if (event.data != nullptr) {
-    std::memcpy(held.memory.get(), event.data, event.bytes);
+    std::copy_n(event.data, event.bytes, held.memory.get());
   } else if (event.bytes > 0) {
     fetch = path.link->fetch(token, held.memory.get());
   }

@@ -156,7 +156,7 @@ void Relays::carry(Path& path, Stream& stream, const Event& event) {
   if (event.bytes > 0) frame.memory = std::make_shared_for_overwrite<std::byte[]>(event.bytes);
   FetchState fetch = FetchState::done;
   if (event.data != nullptr) {
-    std::memcpy(frame.memory.get(), event.data, event.bytes);
+    std::copy_n(event.data, event.bytes, frame.memory.get());
   } else if (event.bytes > 0) {
     fetch = path.link->fetch(event.token, frame.memory.get());
   }
