@@ -92,7 +92,7 @@ void require_counts(const std::vector<std::size_t>& counts, std::size_t ranks, c
 }
 
 // `whole` has a block for each rank: each like `block`, or as many elements as counts say.
-void require_blocks(const Communicator& self, const Buffer& whole, const char* name, const Buffer& block,
+void require_blocks(Communicator& self, const Buffer& whole, const char* name, const Buffer& block,
                     const Counts& counts) {
   const auto ranks = static_cast<std::size_t>(self.size());
   if (counts) {
