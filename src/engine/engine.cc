@@ -12,6 +12,7 @@ namespace tutti {
 namespace {
 
 constexpr Nanoseconds kTimerStep = std::chrono::milliseconds(5);
+constexpr int kProbesPerStep = 64;
 constexpr Nanoseconds kOrphansMax = std::chrono::seconds(120);
 constexpr Rank kBoardRanksMax = 64;
 constexpr std::size_t kEndedMax = 16'384;  // what comes for older ones waits for its time as an orphan
@@ -339,6 +340,7 @@ std::size_t Engine::progress(Instant now) {
 
 void Engine::check_timers(Instant now) {
   next_timer_ = now + kTimerStep;
+  probes_left_ = kProbesPerStep;
   const std::vector<Operation*> pending(operations_);
   for (Operation* operation : pending) {
     if (now >= operation->next_check_ && !operation->is_complete()) check_operation(*operation, now);
@@ -382,7 +384,15 @@ void Engine::check_operation(Operation& operation, Instant now) {
          now);
     return;
   }
-  if (now >= operation.next_probe_) probe(operation, now);
+  if (now >= operation.next_probe_) {
+    // Of thousands under way the first are enough to learn who is late.
+    if (probes_left_ > 0) {
+      --probes_left_;
+      probe(operation, now);
+    } else {
+      operation.next_probe_ = now + operation.probe_interval_;
+    }
+  }
   report_stragglers(operation, now);
   exclude_stragglers(operation, now);
   // With thousands of operations under way, looking closely at each of them in every step is all that would be done.

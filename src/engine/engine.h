@@ -315,6 +315,7 @@ class Engine {
   std::size_t lost_peers_ = 0;
   std::uint64_t completed_ = 0;
   Instant next_timer_ = kNever;
+  int probes_left_ = 0;       // of this step of the timers
   Instant now_{};             // of the last turn, if there was one
   Nanoseconds attentive_{0};  // how long this process has listened: time in which it did not run counts little
   bool has_run_ = false;
