@@ -202,7 +202,7 @@ void Simulation::plan_partition() {
   }
 }
 
-void Simulation::at(Instant time, std::function<void()> act) { events_.push({time, ++numbers_, std::move(act)}); }
+void Simulation::at(Instant time, std::function<void()> act) { events_.put(time, std::move(act)); }
 
 Instant Simulation::some_time(Instant from, Nanoseconds within) {
   const Instant time =
@@ -334,15 +334,14 @@ bool Simulation::is_settled() const {
 
 std::string Simulation::run(SimulationMarks& marks) {
   while (!events_.empty() && wrong_.empty()) {
-    Event event = events_.top();
-    const Nanoseconds after = event.at - last_fault_;
+    const Instant next = events_.next();
+    const Nanoseconds after = next - last_fault_;
     // Time for everybody to try again a few times with all patience, and three times that before it counts as
     // hanging.
     if (after > 1000 * retry_ + 100 * delay_max_) break;
     if (after > 300 * retry_ + 100 * delay_max_ && is_settled()) break;
-    events_.pop();
-    now_ = event.at;
-    event.act();
+    now_ = next;
+    events_.take()();
   }
   if (wrong_.empty()) check_values();
   if (wrong_.empty()) check_telling();

@@ -7,13 +7,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <queue>
 #include <string>
 #include <vector>
 
 #include "src/base/clock.h"
 #include "src/base/random.h"
 #include "src/membership/agreement.h"
+#include "tests/simulation/event_queue.h"
 
 namespace tutti {
 
@@ -37,13 +37,6 @@ class Simulation {
   std::string run(SimulationMarks& marks);
 
  private:
-  struct Event {
-    Instant at;
-    std::uint64_t number;
-    std::function<void()> act;
-    bool operator>(const Event& other) const { return at != other.at ? at > other.at : number > other.number; }
-  };
-
   static constexpr std::uint64_t kEndless = ~std::uint64_t{0};
 
   struct Member {
@@ -111,8 +104,7 @@ class Simulation {
   int shape_ = 0;           // of the delays
   std::vector<Member> members_;
   std::vector<Link> links_;
-  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
-  std::uint64_t numbers_ = 0;
+  EventQueue events_;
   std::uint64_t decisions_ = 0;
   std::uint64_t delivered_ = 0;
   Instant now_{};

@@ -103,7 +103,7 @@ void World::crash(Process& process) {
   network_.crash(process.id);
 }
 
-void World::at(Instant when, std::function<void()> act) { events_.push({when, ++numbers_, std::move(act)}); }
+void World::at(Instant when, std::function<void()> act) { events_.put(when, std::move(act)); }
 
 bool World::wait(Process& process, const std::function<bool()>& done, Instant until) {
   const std::uint64_t number = ++process.waits;
@@ -146,19 +146,14 @@ std::size_t World::turn(Process& process) {
 }
 
 void World::step() {
-  while (!events_.empty() && events_.top().at <= now()) {
-    const std::function<void()> act = events_.top().act;
-    events_.pop();
-    act();
-  }
+  while (events_.next() <= now()) events_.take()();
   std::vector<std::size_t> order(processes_.size());
   std::iota(order.begin(), order.end(), 0);
   for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random_.below(i)]);
   std::size_t done = 0;
   for (const std::size_t index : order) done += turn(*processes_[index]);
   if (done > 0) return;
-  Instant next = network_.next_time();
-  if (!events_.empty()) next = std::min(next, events_.top().at);
+  Instant next = std::min(network_.next_time(), events_.next());
   for (const auto& process : processes_) {
     if (!process->alive || !process->running) continue;
     process->runtime->with_engine([&](Engine& engine, Instant) {

@@ -8,11 +8,11 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <queue>
 #include <string>
 #include <vector>
 
 #include "src/api/runtime.h"
+#include "tests/simulation/event_queue.h"
 #include "tests/simulation/fiber.h"
 #include "transports/sim/sim_network.h"
 
@@ -81,13 +81,6 @@ class World {
   std::uint64_t warnings() const { return warnings_; }
 
  private:
-  struct Event {
-    Instant at;
-    std::uint64_t number;
-    std::function<void()> act;
-    bool operator>(const Event& other) const { return at != other.at ? at > other.at : number > other.number; }
-  };
-
   void tell_line(const std::string& text);
   std::shared_ptr<Runtime> make_runtime(Process& process);
   std::size_t turn(Process& process);
@@ -98,8 +91,7 @@ class World {
   SimNetwork network_;
   std::unique_ptr<Recorder> recorder_;
   std::vector<std::unique_ptr<Process>> processes_;
-  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
-  std::uint64_t numbers_ = 0;
+  EventQueue events_;
   std::uint64_t warnings_ = 0;
 };
 
