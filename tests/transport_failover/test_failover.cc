@@ -8,11 +8,9 @@
 #include <deque>
 #include <memory>
 
-#include "tests/conformance/party.h"
 #include "tests/simulation/seeds.h"
+#include "tests/transport_failover/sides.h"
 #include "transports/failover/control.h"
-#include "transports/sim/sim_network.h"
-#include "transports/sim/sim_transport.h"
 
 namespace tutti {
 namespace {
@@ -25,20 +23,10 @@ using conformance::Take;
 using std::chrono::milliseconds;
 
 // Two processes with some lanes between them.
-class Pair {
+class Pair : public Sides {
  public:
-  Pair(std::uint64_t seed, const SimOptions& options) : random_(seed), network_(seed, options) {
-    for (std::uint64_t number = 0; number < 2; ++number) {
-      ProcessId id;
-      id.high = random_.next() | 1;
-      id.low = number;
-      FailoverOptions failover;
-      failover.process = id;
-      failover.log = Log(LogLevel::info, [this](LogLevel level, std::string_view, std::string_view text) {
-        (level == LogLevel::info ? healed_ : warned_).emplace_back(text);
-      });
-      sides_.push_back(std::make_unique<Party>(id, make_failover_transport(network_.attach(id), failover)));
-    }
+  Pair(std::uint64_t seed, const SimOptions& options) : Sides(seed, options) {
+    for (int number = 0; number < 2; ++number) add_side({});
     for (std::uint32_t lane = 0; lane < options.lanes_max; ++lane) {
       const bool from_a = random_.chance(0.5);
       side(from_a ? 0 : 1).connect(side(from_a ? 1 : 0), kNever, lane);
@@ -52,12 +40,9 @@ class Pair {
     sent_.resize(2 * options.lanes_max);
   }
 
-  Party& side(int which) { return *sides_[static_cast<std::size_t>(which)]; }
   Line* line(int which, std::uint32_t lane) { return side(which).open_line(side(1 - which).id(), lane); }
-  SimNetwork& network() { return network_; }
-  Random& random() { return random_; }
-  const std::vector<std::string>& warned() const { return warned_; }
-  const std::vector<std::string>& healed() const { return healed_; }
+  std::vector<std::string> warned() const { return texts(LogLevel::warn); }
+  std::vector<std::string> healed() const { return texts(LogLevel::info); }
 
   // A frame of the stream that belongs to this side's lane, if there is room.
   bool send(int which, std::uint32_t lane, std::size_t bytes) {
@@ -73,23 +58,6 @@ class Pair {
   }
 
   void cut(std::uint32_t lane) { network_.cut_lane(side(0).id(), side(1).id(), lane, milliseconds(3)); }
-
-  void pump() {
-    std::size_t events = 0;
-    for (const auto& each : sides_) events += each->poll(network_.now());
-    if (events == 0) pass(milliseconds(20));
-  }
-  // To the next thing that happens, at most so far.
-  void pass(Nanoseconds most) { network_.advance_to(std::min(network_.next_time(), network_.now() + most)); }
-  bool run(const std::function<bool()>& done, Nanoseconds limit = std::chrono::seconds(60)) {
-    for (const Instant end = network_.now() + limit; !done(); pump()) {
-      if (network_.now() >= end) return false;
-    }
-    return true;
-  }
-  void run_for(Nanoseconds time) {
-    run([] { return false; }, time);
-  }
 
   bool is_all_there() {
     for (std::size_t stream = 0; stream < sent_.size(); ++stream) {
@@ -118,11 +86,14 @@ class Pair {
   }
 
  private:
-  Random random_;
-  SimNetwork network_;
-  std::vector<std::string> warned_;
-  std::vector<std::string> healed_;
-  std::vector<std::unique_ptr<Party>> sides_;
+  std::vector<std::string> texts(LogLevel level) const {
+    std::vector<std::string> found;
+    for (const Said& each : said()) {
+      if (each.level == level) found.push_back(each.text);
+    }
+    return found;
+  }
+
   std::vector<std::vector<std::size_t>> sent_;  // by stream: sizes
 };
 

@@ -7,13 +7,10 @@
 #include <memory>
 
 #include "src/base/format.h"
-#include "tests/conformance/party.h"
 #include "tests/simulation/seeds.h"
+#include "tests/transport_failover/sides.h"
 #include "transports/failover/control.h"
-#include "transports/failover/failover.h"
 #include "transports/failover/relays.h"
-#include "transports/sim/sim_network.h"
-#include "transports/sim/sim_transport.h"
 
 namespace tutti {
 namespace {
@@ -35,23 +32,16 @@ SimOptions with_lanes(std::uint32_t lanes) {
 }
 
 // Some processes, all connected to each other.
-class Mesh {
+class Mesh : public Sides {
  public:
   Mesh(std::uint64_t seed, int size, const SimOptions& options, bool relays = true)
-      : random_(seed), lanes_(options.lanes_max), network_(seed, options) {
+      : Sides(seed, options), lanes_(options.lanes_max) {
     for (int number = 0; number < size; ++number) {
-      ProcessId id;
-      id.high = random_.next() | 1;
-      id.low = static_cast<std::uint64_t>(number);
       FailoverOptions failover;
-      failover.process = id;
       failover.relays = relays;
       failover.relay_limit = kRelayLimit;
       failover.relay_after = milliseconds(500);
-      failover.log = Log(LogLevel::info, [this, number](LogLevel level, std::string_view, std::string_view text) {
-        (level == LogLevel::info ? told_ : warned_)[number] += std::string(text) + "\n";
-      });
-      sides_.push_back(std::make_unique<Party>(id, make_failover_transport(network_.attach(id), failover)));
+      add_side(std::move(failover));
     }
   }
   void connect(int a, int b) {
@@ -77,14 +67,10 @@ class Mesh {
     return true;
   }
 
-  int size() const { return static_cast<int>(sides_.size()); }
   std::uint32_t lanes() const { return lanes_; }
-  Party& side(int which) { return *sides_[static_cast<std::size_t>(which)]; }
   Line* line(int from, int to, std::uint32_t lane) { return side(from).open_line(side(to).id(), lane); }
-  SimNetwork& network() { return network_; }
-  Random& random() { return random_; }
-  const std::string& warned(int which) { return warned_[which]; }
-  const std::string& told(int which) { return told_[which]; }
+  std::string warned(int which) const { return texts(which, LogLevel::warn); }
+  std::string told(int which) const { return texts(which, LogLevel::info); }
 
   bool send(int from, int to, std::uint32_t lane, std::size_t bytes) {
     Line* const by = line(from, to, lane);
@@ -110,21 +96,6 @@ class Mesh {
   void heal(int a, int b) {
     network_.heal(side(a).id(), side(b).id());
     network_.heal(side(b).id(), side(a).id());
-  }
-
-  void pump() {
-    std::size_t events = 0;
-    for (const auto& each : sides_) events += each->poll(network_.now());
-    if (events == 0) network_.advance_to(std::min(network_.next_time(), network_.now() + milliseconds(20)));
-  }
-  bool run(const std::function<bool()>& done, Nanoseconds limit = seconds(60)) {
-    for (const Instant end = network_.now() + limit; !done(); pump()) {
-      if (network_.now() >= end) return false;
-    }
-    return true;
-  }
-  void run_for(Nanoseconds time) {
-    run([] { return false; }, time);
   }
 
   bool is_all_there() {
@@ -183,12 +154,15 @@ class Mesh {
     return 1 + static_cast<std::uint64_t>((from * size() + to)) * lanes_ + lane;
   }
 
-  Random random_;
+  std::string texts(int which, LogLevel level) const {
+    std::string all;
+    for (const Said& each : said()) {
+      if (each.side == which && each.level == level) all += each.text + "\n";
+    }
+    return all;
+  }
+
   const std::uint32_t lanes_;
-  SimNetwork network_;
-  std::map<int, std::string> warned_;
-  std::map<int, std::string> told_;
-  std::vector<std::unique_ptr<Party>> sides_;
   std::map<std::tuple<int, int, std::uint32_t>, Stream> sent_;
 };
 
