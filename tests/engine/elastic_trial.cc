@@ -57,6 +57,10 @@ void ElasticTrial::destroy(Rank rank) {
   cluster_.node(rank).communicator = nullptr;
 }
 
+void ElasticTrial::revoke(Rank rank, const std::string& why) {
+  engine(rank).revoke(communicator(rank), Status(Code::aborted, why, rank), cluster_.network().now());
+}
+
 void ElasticTrial::leave(Rank rank) {
   engine(rank).leave(communicator(rank), cluster_.network().now());
   cluster_.node(rank).communicator = nullptr;
@@ -64,10 +68,31 @@ void ElasticTrial::leave(Rank rank) {
 
 bool ElasticTrial::run_with_a_revocation() {
   const Rank who = random_rank();
-  return run({{random_instant(), [this, who] {
-                 engine(who).revoke(communicator(who), Status(Code::aborted, "somebody wants to join", who),
-                                    cluster_.network().now());
-               }}});
+  return run({{random_instant(), [this, who] { revoke(who, "somebody wants to join"); }}});
+}
+
+bool ElasticTrial::run_until_others_are_over(Rank one) {
+  return cluster_.run([&] {
+    bool all = true;
+    for (Rank rank = 0; rank < cluster_.size(); ++rank)
+      all &= rank == one || communicator(rank)->council()->is_over();
+    return all;
+  });
+}
+
+void ElasticTrial::check_goes_not_on_alone(Rank one, const std::function<void()>& when_others_ended) {
+  ASSERT_TRUE(run_until_others_are_over(one)) << "hangs";
+  for (Rank rank = 0; rank < cluster_.size(); ++rank) {
+    if (rank == one) continue;
+    EXPECT_EQ(communicator(rank)->council()->verdict.lost, std::vector<Rank>{one});
+    EXPECT_EQ(communicator(rank)->failure().culprit(), one);
+    cluster_.crash(rank);
+  }
+  when_others_ended();
+  ASSERT_TRUE(cluster_.run([&] { return communicator(one)->council()->is_over(); })) << "hangs";
+  const Communicator& left_behind = *communicator(one);  // it may have heard of the verdict
+  EXPECT_TRUE(left_behind.council()->stage == Council::Stage::stopped || left_behind.verdict_excludes_self())
+      << "it went on alone";
 }
 
 bool ElasticTrial::run(std::multimap<Instant, std::function<void()>> events) {

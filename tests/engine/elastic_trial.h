@@ -31,6 +31,7 @@ class ElasticTrial {
   bool is_there(Rank rank) { return cluster_.node(rank).alive && communicator(rank) != nullptr; }
   void destroy(Rank rank);
   void leave(Rank rank);
+  void revoke(Rank rank, const std::string& why);
   void stop_calling(Rank rank) { next_[static_cast<std::size_t>(rank)] = kCalls; }
 
   // Events happen at their instants; false if some member has an operation that does not end.
@@ -38,6 +39,11 @@ class ElasticTrial {
 
   // The same, with one that somebody revokes the communicator.
   bool run_with_a_revocation();
+
+  // All but this one have come to the end of their council; false: they do not.
+  bool run_until_others_are_over(Rank one);
+  // Then: they have lost it, and end. It must have learnt so, or stop.
+  void check_goes_not_on_alone(Rank one, const std::function<void()>& when_others_ended);
 
   // Every operation that ended: everywhere alike, with the sum of all or with the input as it was.
   void check(const std::set<Rank>& survivors);

@@ -70,27 +70,8 @@ TEST(Elastic, WhoHasSleptThroughAVerdictStopsWhateverHasBecomeOfTheOthers) {
     cluster.run_for(Nanoseconds(cluster.random().below(200'000)));
     cluster.stop(sleeper);
     const Rank caller = (sleeper + 1) % cluster.size();
-    trial.engine(caller).revoke(trial.communicator(caller), Status(Code::aborted, "a refresh", caller),
-                                cluster.network().now());
-    const auto all_but_it = [&](auto&& holds) {
-      bool all = true;
-      for (Rank rank = 0; rank < cluster.size(); ++rank) all &= rank == sleeper || holds(rank);
-      return all;
-    };
-    ASSERT_TRUE(cluster.run([&] {
-      return all_but_it([&](Rank rank) { return trial.communicator(rank)->council()->is_over(); });
-    })) << "hangs";
-    for (Rank rank = 0; rank < cluster.size(); ++rank) {
-      if (rank == sleeper) continue;
-      EXPECT_EQ(trial.communicator(rank)->council()->verdict.lost, std::vector<Rank>{sleeper});
-      EXPECT_EQ(trial.communicator(rank)->failure().culprit(), sleeper);
-      cluster.crash(rank);
-    }
-    cluster.resume(sleeper);
-    ASSERT_TRUE(cluster.run([&] { return trial.communicator(sleeper)->council()->is_over(); })) << "hangs";
-    const Communicator& left_behind = *trial.communicator(sleeper);  // it may have heard of the verdict
-    EXPECT_TRUE(left_behind.council()->stage == Council::Stage::stopped || left_behind.verdict_excludes_self())
-        << "it went on alone";
+    trial.revoke(caller, "a refresh");
+    trial.check_goes_not_on_alone(sleeper, [&] { cluster.resume(sleeper); });
   });
 }
 
@@ -104,16 +85,10 @@ TEST(Elastic, WhoStopsInTheMiddleOfAVerdictIsLeftBehind) {
     const Rank sleeper = trial.random_rank();
     const Rank caller = (sleeper + 1) % cluster.size();
     cluster.run_for(Nanoseconds(cluster.random().below(200'000)));
-    trial.engine(caller).revoke(trial.communicator(caller), Status(Code::aborted, "a refresh", caller),
-                                cluster.network().now());
+    trial.revoke(caller, "a refresh");
     cluster.run_for(Nanoseconds(cluster.random().below(100'000)));
     cluster.stop(sleeper);
-    ASSERT_TRUE(cluster.run([&] {
-      bool all = true;
-      for (Rank rank = 0; rank < cluster.size(); ++rank)
-        all &= rank == sleeper || trial.communicator(rank)->council()->is_over();
-      return all;
-    })) << "hangs";
+    ASSERT_TRUE(trial.run_until_others_are_over(sleeper)) << "hangs";
     for (Rank rank = 0; rank < cluster.size(); ++rank) {
       if (rank == sleeper) continue;
       EXPECT_EQ(trial.communicator(rank)->council()->stage, Council::Stage::judged);
@@ -157,23 +132,8 @@ TEST(Elastic, WhoIsShutOutStopsEvenIfTheOthersEndAtOnce) {
       if (rank != mute) cluster.network().partition(cluster.node(mute).id, cluster.node(rank).id);
     }
     const Rank caller = (mute + 1) % cluster.size();
-    trial.engine(caller).revoke(trial.communicator(caller), Status(Code::aborted, "a refresh", caller),
-                                cluster.network().now());
-    ASSERT_TRUE(cluster.run([&] {
-      bool all = true;
-      for (Rank rank = 0; rank < cluster.size(); ++rank)
-        all &= rank == mute || trial.communicator(rank)->council()->is_over();
-      return all;
-    })) << "hangs";
-    for (Rank rank = 0; rank < cluster.size(); ++rank) {
-      if (rank == mute) continue;
-      EXPECT_EQ(trial.communicator(rank)->council()->verdict.lost, std::vector<Rank>{mute});
-      cluster.crash(rank);
-    }
-    ASSERT_TRUE(cluster.run([&] { return trial.communicator(mute)->council()->is_over(); })) << "hangs";
-    const Communicator& left_behind = *trial.communicator(mute);  // it may have heard of the verdict
-    EXPECT_TRUE(left_behind.council()->stage == Council::Stage::stopped || left_behind.verdict_excludes_self())
-        << "it went on alone";
+    trial.revoke(caller, "a refresh");
+    trial.check_goes_not_on_alone(mute, [] {});
   });
 }
 
