@@ -58,6 +58,9 @@ class TcpSite final : public StoreSite {
     EXPECT_TRUE(store.is_ok()) << store.status().text();
     return std::move(*store);
   }
+  // The server's thread may hold the allocator's lock in the moment of the fork, and the child would wait for it.
+  // Processes that meet at this store: store_jobs_test.cc, test_tls_jobs.cc.
+  bool spans_processes() const override { return false; }
 
  private:
   const std::shared_ptr<const TlsContext> tls_;

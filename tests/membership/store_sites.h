@@ -18,6 +18,7 @@ class StoreSite {
   virtual std::string missing() const { return {}; }
   virtual ~StoreSite() = default;
   virtual std::shared_ptr<Store> open() = 0;
+  // Whether a process that is forked while the site is there can open it, too.
   virtual bool spans_processes() const { return true; }
   // How long a few first calls may take here.
   virtual Nanoseconds patience() const { return std::chrono::milliseconds(100); }

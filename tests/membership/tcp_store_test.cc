@@ -2,6 +2,7 @@
 #include "src/membership/tcp_store.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -208,38 +210,64 @@ TEST_F(TcpStoreTest, AServerWithoutFreeDescriptorsServesThoseItHas) {
   EXPECT_TRUE(client()->set("b", "2", later()).is_ok());
 }
 
-TEST_F(TcpStoreTest, AClientThatDiesWhileItWaitsIsForgotten) {
-  start();
-  const pid_t child = fork();
-  if (child == 0) {
-    const auto store = client();
-    (void)store->set("waiting", "x", later());
-    (void)store->get("never", later());
-    _exit(0);
+// Processes that run `body` once the server is there: forked before its thread, which could hold the allocator's lock
+// in that moment.
+class Children {
+ public:
+  Children(int count, const std::function<bool(int which, TcpStore& store)>& body) {
+    EXPECT_EQ(pipe2(pipe_, O_CLOEXEC), 0);
+    for (int which = 0; which < count; ++which) {
+      const pid_t child = fork();
+      if (child != 0) {
+        ids_.push_back(child);
+        continue;
+      }
+      close(pipe_[1]);
+      std::uint16_t port = 0;
+      if (read(pipe_[0], &port, sizeof port) != sizeof port) _exit(2);
+      const auto store = TcpStore::create("tcp://127.0.0.1:" + std::to_string(port), "secret");
+      _exit(store.is_ok() && body(which, **store) ? 0 : 1);
+    }
   }
+  ~Children() {
+    for (const int end : pipe_) close(end);
+  }
+  void go(std::uint16_t port) {
+    for (std::size_t i = 0; i < ids_.size(); ++i) EXPECT_EQ(write(pipe_[1], &port, sizeof port), 2);
+  }
+  const std::vector<pid_t>& ids() const { return ids_; }
+
+ private:
+  int pipe_[2] = {-1, -1};
+  std::vector<pid_t> ids_;
+};
+
+TEST_F(TcpStoreTest, AClientThatDiesWhileItWaitsIsForgotten) {
+  Children children(1, [](int, TcpStore& store) {
+    return store.set("waiting", "x", later()).is_ok() && store.get("never", later()).is_ok();
+  });
+  start();
+  children.go(server_->port());
   const auto survivor = client();
   ASSERT_TRUE(survivor->get("waiting", later()).is_ok());
-  kill(child, SIGKILL);
-  waitpid(child, nullptr, 0);
+  kill(children.ids()[0], SIGKILL);
+  waitpid(children.ids()[0], nullptr, 0);
   EXPECT_TRUE(survivor->set("never", "now", later()).is_ok());
   EXPECT_EQ(*survivor->get("never", later()), "now");
 }
 
 TEST_F(TcpStoreTest, ForkedProcessesMeet) {
-  start();
   constexpr int kProcesses = 4;
-  for (int p = 0; p < kProcesses; ++p) {
-    if (fork() == 0) {
-      const auto store = client();
-      bool good = store->set("rank/" + std::to_string(p), "here", later()).is_ok();
-      good = good && store->gather("rank/", kProcesses, later()).entries.size() == kProcesses;
-      good = good && store->add("left", 1, later()).is_ok();
-      _exit(good ? 0 : 1);
-    }
-  }
-  for (int p = 0; p < kProcesses; ++p) {
+  Children children(kProcesses, [](int which, TcpStore& store) {
+    return store.set("rank/" + std::to_string(which), "here", later()).is_ok() &&
+           store.gather("rank/", kProcesses, later()).entries.size() == kProcesses &&
+           store.add("left", 1, later()).is_ok();
+  });
+  start();
+  children.go(server_->port());
+  for (const pid_t child : children.ids()) {
     int status = 0;
-    wait(&status);
+    waitpid(child, &status, 0);
     EXPECT_EQ(status, 0);
   }
   EXPECT_EQ(*client()->add("left", 0, later()), kProcesses);
