@@ -330,9 +330,12 @@ std::size_t Engine::progress(Instant now) {
   }
   for (std::size_t i = 0; i < boards_active_.size(); ++i) done += run_board(*boards_active_[i], now);
   std::erase_if(boards_active_, [](Communicator* c) { return !(c->board_watched_ = c->uses_board()); });
-  for (auto& [link, channel] : channels_) {
-    if (!channel->control.empty()) wire_.flush_control(*channel);
-    if (!channel->blocked.empty()) retry(channel->blocked, now);
+  if (wire_.has_waiting()) {
+    for (Channel* const channel : wire_.take_waiting()) {
+      wire_.flush_control(*channel);
+      retry(channel->blocked, now);
+      if (!channel->blocked.empty()) wire_.note_waiting(*channel);
+    }
   }
   if (now >= next_timer_ || next_timer_ == kNever) check_timers(now);
   return done;

@@ -107,6 +107,7 @@ void LaneRun::advance_send(Wire& wire, std::uint32_t id) {
         wire.send_data(channel, frame.pack(), at(step.source, state.begun), bytes, reference(id), state.begun);
     if (sent == SendState::again) {
       channel.blocked.push_back(reference(id));
+      wire.note_waiting(channel);
       return;
     }
     if (sent == SendState::closed) return;

@@ -83,6 +83,7 @@ struct Channel {
     std::vector<std::byte> payload;
   };
   std::deque<Queued> control;  // control frames that met `again`
+  bool is_noted = false;       // as one where something waits: Wire::note_waiting
   struct Fetch {
     std::uint64_t token;
     Arrival* arrival;

@@ -1,6 +1,7 @@
 #include "src/engine/wire.h"
 
 #include <cstring>
+#include <utility>
 
 namespace tutti {
 
@@ -53,13 +54,23 @@ void Wire::flush_control(Channel& channel) {
     Channel::Queued& queued = channel.control.front();
     const std::uint32_t cookie = next_cookie();
     const SendState state = channel.link->send(queued.header, queued.payload.data(), queued.payload.size(), cookie);
-    if (state == SendState::again) return;
+    if (state == SendState::again) break;
     if (state == SendState::pending) {
       free_pending_.pop_back();
       pending_[cookie] = {{}, 0, &channel, std::move(queued.payload)};
     }
     channel.control.pop_front();
   }
+  if (!channel.control.empty()) note_waiting(channel);
+}
+
+void Wire::note_waiting(Channel& channel) {
+  if (!std::exchange(channel.is_noted, true)) waiting_.push_back(&channel);
+}
+
+std::vector<Channel*> Wire::take_waiting() {
+  for (Channel* const channel : waiting_) channel->is_noted = false;
+  return std::exchange(waiting_, {});
 }
 
 Arrival* Wire::new_arrival() {

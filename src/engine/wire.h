@@ -33,6 +33,12 @@ class Wire {
   void send_control(Channel& channel, const Frame& frame, std::span<const std::byte> payload = {});
   void flush_control(Channel& channel);
 
+  // Channels with something that met `again`, or is there before they are open; in the order in which that was noted,
+  // each once. Who takes them tries again, and notes those where something is left.
+  void note_waiting(Channel& channel);
+  bool has_waiting() const { return !waiting_.empty(); }
+  std::vector<Channel*> take_waiting();
+
   Arrival* new_arrival();
   // The payload has been used: gives the delivery back to its transport and the bytes to the sender's window.
   void consume(Arrival* arrival);
@@ -57,6 +63,7 @@ class Wire {
     std::uint32_t bytes;
   };
   std::vector<Spare> spare_;
+  std::vector<Channel*> waiting_;
 };
 
 }  // namespace tutti
