@@ -43,7 +43,7 @@ constexpr Setting kTable[] = {
     {"TUTTI_TCP_INTERFACES", &S::tcp_interfaces, "", "", "Network interfaces to use, such as eth0,eth1, or with ^ those to leave out, such as ^docker0; empty uses all.", "0.1"},
     {"TUTTI_TCP_PORTS", &S::tcp_ports, "", "", "Ports to listen on, such as 40000-41000; empty takes any that is free.", "0.1"},
     {"TUTTI_TCP_BUFFER_BYTES", &S::tcp_buffer_bytes, "0", "0..1G", "Size of the socket buffers; 0 leaves them to the system.", "0.1"},
-    {"TUTTI_TCP_RELAY", &S::tcp_relay, "on", "on|off", "Whether two processes that cannot reach each other any more go on through a third one that both are connected to, and whether this one stands in for others so.", "0.1"},
+    {"TUTTI_TCP_RELAY", &S::tcp_relay, "on", "on|off", "Whether two processes that cannot reach each other any more go on through a third one that reaches both, and whether this one stands in for others so.", "0.1"},
     {"TUTTI_ELASTIC", &S::elastic, "off", "off|on|step", "Whether communicators outlive their members, so that tutti_comm_refresh goes on with those that survive. On: every collective ends the same way on all of them. Step: every tutti_comm_agree does, for all collectives since the last, which cost no more than without.", "0.1"},
     {"TUTTI_ELASTIC_MINIMUM", &S::elastic_minimum, "1", "1..65536", "How many members of an elastic communicator have to be left for it to go on; fewer stop with an error.", "0.1"},
     {"TUTTI_ELASTIC_SLOTS", &S::elastic_slots, "off", "on|off", "Whether ranks of an elastic communicator follow slots, so that who joins takes the place of who was lost, instead of coming last.", "0.1"},

@@ -60,6 +60,15 @@ class Mesh : public Sides {
       return true;
     }));
   }
+  void connect_ring() {
+    for (int a = 0; a < size(); ++a) connect(a, (a + 1) % size());
+    ASSERT_TRUE(run([&] {
+      for (int a = 0; a < size(); ++a) {
+        if (!is_connected(a, (a + 1) % size())) return false;
+      }
+      return true;
+    }));
+  }
   bool is_connected(int a, int b) {
     for (std::uint32_t lane = 0; lane < lanes_; ++lane) {
       if (line(a, b, lane) == nullptr || line(b, a, lane) == nullptr) return false;
@@ -212,6 +221,32 @@ TEST(Relays, AFirstConnectWithoutAnAnswerIsRelayed) {
   mesh.send_some(1, 0, 5'000, 20);
   ASSERT_TRUE(mesh.run([&] { return mesh.is_all_there(); }));
   mesh.check();
+}
+
+TEST(Relays, WhoIsAskedToRelayConnectsToTheOtherWhereItIsNotConnectedYet) {
+  for (const std::uint32_t lanes : {1u, 2u}) {
+    Mesh mesh(15, 4, with_lanes(lanes));
+    mesh.connect_ring();
+    mesh.send_some(0, 1, 100'000, 10);
+    mesh.sever(0, 1);
+    mesh.send_some(0, 1, 100'000, 60);
+    mesh.send_some(1, 0, 300, 60);
+    ASSERT_TRUE(mesh.run([&] { return mesh.is_all_there(); })) << mesh.missing() << mesh.warned(0) << mesh.warned(1);
+    mesh.check();
+    EXPECT_NE((mesh.told(2) + mesh.told(3)).find("are relayed here"), std::string::npos);
+    EXPECT_EQ(mesh.closed(0) + mesh.closed(1) + mesh.closed(2) + mesh.closed(3), 0u);
+  }
+}
+
+TEST(Relays, WhoHasLostAProcessDoesNotConnectToItAgainForTheSakeOfAnother) {
+  Mesh mesh(16, 3, with_lanes(1));
+  mesh.connect_ring();
+  mesh.sever(0, 1);
+  mesh.network().crash(mesh.side(1).id());  // which the third notices at once
+  const Instant begin = mesh.network().now();
+  ASSERT_TRUE(mesh.run([&] { return mesh.closed(0) == 1; }));
+  EXPECT_LT(mesh.network().now() - begin, kRelayLimit);
+  EXPECT_EQ(mesh.closed(2), 1u);
 }
 
 TEST(Relays, WhoRelaysMayDieAndAnotherTakesItsPlace) {

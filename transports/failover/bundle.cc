@@ -27,6 +27,8 @@ bool Bundle::is_empty() const {
                      [](const Slot& each) { return each.lane == nullptr && each.path == nullptr; });
 }
 
+bool Bundle::is_coming() const { return ready_.empty() && !is_orphan() && !is_empty(); }
+
 void Bundle::note_work() {
   if (!std::exchange(has_work_, true)) transport_.has_work(*this);
 }
@@ -97,6 +99,7 @@ void Bundle::make_ready(Path& path, Instant now) {
                                    format_duration(now - its.lost_at));
   }
   open_lane(path.lane);
+  transport_.on_reached(path);
   note_work();
 }
 
@@ -180,6 +183,7 @@ void Bundle::close(const Status& why) {
     if (each.lane != nullptr) each.lane->end(why);
     each.lane = nullptr;
   }
+  transport_.on_unreachable(peer_, peer_id_ != 0);
   transport_.bury(*this);
 }
 

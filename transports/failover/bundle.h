@@ -34,6 +34,7 @@ class Bundle {
   void close(const Status& why);
   void refuse(const std::string& why);  // the peer does what no correct one does
   void note_work();
+  bool is_coming() const;  // a path is under way, and none is ready
   Path* direct_path() const { return direct_ > 0 ? ready_.front() : nullptr; }
 
   // For the transport.

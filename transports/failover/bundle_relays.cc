@@ -34,8 +34,8 @@ void Bundle::seek_relay(Instant now) {
     Path& path = transport_.dial_by(*relay, *this);
     path.deadline = now + transport_.options().relay_limit / tries;
     transport_.plan_timer(path.deadline);
-  } else if (is_orphan() && !is_greeting()) {
-    end_orphan();
+  } else if (is_orphan() && !is_greeting() && (asked_.empty() || !address_.empty())) {
+    end_orphan();  // without an address nobody could connect for us, but somebody may for the peer
   }
 }
 

@@ -15,6 +15,7 @@ constexpr std::uint32_t kLanesLimit = 64;
 constexpr std::uint64_t kControlMark = 0xff;
 constexpr std::uint64_t kConfirmedMax = 0x7f;  // by one frame
 constexpr std::uint32_t kCountsMax = 5;
+constexpr std::size_t kAddressPartBytes = kCountsMax * sizeof(std::uint64_t);
 constexpr std::uint64_t kWantsRelays = 1;  // a bit of a hello
 
 // Relayed paths have lanes of their own: whichever of the two has opened it, so that both may at once.
@@ -37,10 +38,14 @@ enum class ControlKind : std::uint8_t {
   relay_end = 8,     // the other answer, and any stream's end; values[0]: a RelayEnd
   relay_credit = 9,  // so many of the bytes that came by it are let go of
   relay_label = 10,  // from here on frames are the stream's, or, of 0, the path's own
+  // `count` more bytes, in `values`, of an address; it ends where there are fewer than kAddressPartBytes. `lane` 0: by
+  // which the sender can be connected to. Otherwise by which the third can connect to the process of the relay_open
+  // that follows.
+  relay_address = 11,
 };
 
 inline bool is_relay_word(ControlKind kind) {
-  return kind >= ControlKind::relay_open && kind <= ControlKind::relay_label;
+  return kind >= ControlKind::relay_open && kind <= ControlKind::relay_address;
 }
 
 struct Control {

@@ -72,7 +72,8 @@ struct Path {
   std::uint32_t send_stream = 0;
   std::uint32_t receive_stream = 0;
   std::vector<Stream*> streams;
-  std::deque<Control> words;  // about them, to be sent
+  std::deque<Control> words;             // about them, to be sent
+  std::vector<std::byte> relay_address;  // that has come, of the process which the next stream is to go to
 };
 
 }  // namespace tutti::failover

@@ -10,6 +10,8 @@ namespace tutti::failover {
 
 namespace {
 
+constexpr std::size_t kAddressBytesMax = 4096;  // transport.h
+
 std::string explain(RelayEnd why) {
   switch (why) {
     case RelayEnd::closed:
@@ -53,6 +55,8 @@ void Relays::say(Path& path, const Control& word) {
 }
 
 bool Relays::say_words(Path& path) {
+  if (path.words.empty()) return true;
+  if (path.bundle == nullptr || !path.bundle->flush(path)) return false;  // the greeting, first of all
   while (!path.words.empty()) {
     if (path.link->send(path.words.front().pack(), nullptr, 0, 0) != SendState::copied) return false;
     path.words.pop_front();
@@ -60,11 +64,22 @@ bool Relays::say_words(Path& path) {
   return true;
 }
 
-RelayLink* Relays::open(Path& path, const ProcessId& peer, std::uint32_t lane) {
+void Relays::say_address(Path& path, std::uint32_t stream, std::span<const std::byte> address) {
+  Control part{ControlKind::relay_address, stream, kAddressPartBytes, {}};
+  while (part.count == kAddressPartBytes) {
+    part.count = static_cast<std::uint32_t>(std::min(address.size(), kAddressPartBytes));
+    std::copy_n(address.data(), part.count, reinterpret_cast<std::byte*>(part.values.data()));
+    address = address.subspan(part.count);
+    say(path, part);
+  }
+}
+
+RelayLink* Relays::open(Path& path, const ProcessId& peer, std::uint32_t lane, std::span<const std::byte> address) {
   Stream& stream = add_stream(path, new_id(path));
   auto made = std::make_unique<RelayLink>(transport_, stream, peer, lane);
   stream.link = made.get();
   links_[stream.link] = std::move(made);
+  say_address(path, stream.id, address);
   say(path, {ControlKind::relay_open, stream.id, 0, {peer.high, peer.low}});
   return stream.link;
 }
@@ -74,6 +89,7 @@ void Relays::on_word(Path& path, const Control& word) {
     path.receive_stream = word.lane;
     return;
   }
+  if (word.kind == ControlKind::relay_address) return on_address(path, word);
   if (word.kind == ControlKind::relay_open) return on_open(path, word);
   if (word.kind == ControlKind::relay_offer) return on_offer(path, word);
   Stream* const stream = find(path, word.lane);
@@ -97,14 +113,26 @@ bool Relays::is_new(const Path& path, std::uint32_t id) {
   return id > 1 && is_theirs && find(path, id) == nullptr;
 }
 
+void Relays::on_address(Path& path, const Control& word) {
+  if (word.count > kAddressPartBytes || path.relay_address.size() + word.count > kAddressBytesMax)
+    return path.bundle->refuse("it tells of an address that is none");
+  const std::byte* const part = reinterpret_cast<const std::byte*>(word.values.data());
+  path.relay_address.insert(path.relay_address.end(), part, part + word.count);
+  if (word.lane > 0 || word.count == kAddressPartBytes) return;
+  const std::vector<std::byte> address = std::exchange(path.relay_address, {});
+  if (path.bundle->address().empty()) path.bundle->address() = address;
+}
+
 // We are the third.
 void Relays::on_open(Path& path, const Control& word) {
+  const std::vector<std::byte> address = std::exchange(path.relay_address, {});
   const ProcessId from = path.bundle->peer();
   const ProcessId to{{word.values[0], word.values[1]}};
   if (!is_new(path, word.lane) || to == from || to == transport_.options().process)
     return path.bundle->refuse("it opens a relay where there can be none");
   for (const auto& each : streams_) {  // it has lost the one that it had
-    if (each->path != nullptr && each->other != nullptr && each->from == from && each->to == to) {
+    if ((each->is_waiting() || (each->path != nullptr && each->other != nullptr)) && each->from == from &&
+        each->to == to) {
       on_end(*each, RelayEnd::closed);
       break;
     }
@@ -113,18 +141,45 @@ void Relays::on_open(Path& path, const Control& word) {
     say(path, {ControlKind::relay_end, word.lane, 0, {static_cast<std::uint64_t>(why)}});
   };
   Path* const on = transport_.direct_path(to);
-  if (on == nullptr || !on->may_relay) return refuse(RelayEnd::no_path);
-  const auto carried = std::count_if(streams_.begin(), streams_.end(),
-                                     [](const auto& each) { return each->path != nullptr && each->is_carried; });
-  if (static_cast<std::size_t>(carried) >= 2 * kRelayedMax) return refuse(RelayEnd::full);
+  if (on != nullptr && !on->may_relay) return refuse(RelayEnd::no_path);
+  std::size_t carried = 0;
+  for (const auto& each : streams_) carried += each->is_waiting() ? 2 : each->path != nullptr && each->is_carried;
+  if (carried >= 2 * kRelayedMax) return refuse(RelayEnd::full);
+  if (on == nullptr && !transport_.reach(to, address)) return refuse(RelayEnd::no_path);
   Stream& near = add_stream(path, word.lane);
-  Stream& far = add_stream(*on, new_id(*on));
-  near.is_carried = far.is_carried = true;
+  near.is_carried = true;
   near.from = from;
   near.to = to;
+  if (on != nullptr) go_on(near, *on);
+}
+
+void Relays::go_on(Stream& near, Path& path) {
+  Stream& far = add_stream(path, new_id(path));
+  far.is_carried = true;
+  far.from = near.from;
+  far.to = near.to;
   near.other = &far;
   far.other = &near;
-  say(*on, {ControlKind::relay_offer, far.id, 0, {from.high, from.low}});
+  say(path, {ControlKind::relay_offer, far.id, 0, {near.from.high, near.from.low}});
+}
+
+void Relays::on_reached(Path& path) {
+  const ProcessId to = path.bundle->peer();
+  for (std::size_t i = 0; i < streams_.size(); ++i) {
+    Stream& stream = *streams_[i];
+    if (!stream.is_waiting() || stream.to != to) continue;
+    if (path.may_relay) {
+      go_on(stream, path);
+    } else {
+      end(stream, RelayEnd::no_path);
+    }
+  }
+}
+
+void Relays::on_unreachable(const ProcessId& peer) {
+  for (const auto& stream : streams_) {
+    if (stream->is_waiting() && stream->to == peer) end(*stream, RelayEnd::no_path);
+  }
 }
 
 // We are the target.

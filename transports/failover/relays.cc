@@ -215,7 +215,7 @@ bool Relays::on_event(Path& path, const Event& event) {
     case EventKind::fetched:
       return on_fetched(path, event.token);
     case EventKind::sent:
-      if ((event.token & kSendingMark) == 0) return false;
+      if (!path.may_relay || (event.token & kSendingMark) == 0) return false;
       on_sent(event.token);
       return true;
     default:

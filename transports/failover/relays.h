@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -55,7 +56,7 @@ struct Stream {
   bool is_accepted = false;
   RelayLink* link = nullptr;    // it ends here,
   Stream* other = nullptr;      // or goes on there
-  bool is_carried = false;      // it went on, when it began
+  bool is_carried = false;      // it goes on, or is to when there is a path
   ProcessId from;               // of one that goes on, by which it was opened: who has opened it,
   ProcessId to;                 // and to whom
   std::deque<Frame> queue;      // to be sent
@@ -63,6 +64,11 @@ struct Stream {
   std::uint64_t held = 0;       // come, and we have not
   std::uint64_t owed = 0;       // of held: we have, and not said so
   RelayEnd ends = RelayEnd{};   // to be said when the queue is empty
+
+  // Goes on as soon as there is a path to `to`.
+  bool is_waiting() const {
+    return path != nullptr && is_carried && !is_accepted && other == nullptr && ends == RelayEnd{};
+  }
 };
 
 class RelayLink final : public Link {
@@ -106,8 +112,9 @@ class Relays {
  public:
   explicit Relays(FailoverTransport& transport) : transport_(transport) {}
 
-  // A link to `peer` through the process at the other end of `path`; `connected` or `closed` follows.
-  RelayLink* open(Path& path, const ProcessId& peer, std::uint32_t lane);
+  // A link to `peer` through the process at the other end of `path`, which may connect to that address (none where it
+  // is empty); `connected` or `closed` follows.
+  RelayLink* open(Path& path, const ProcessId& peer, std::uint32_t lane, std::span<const std::byte> address);
   bool owns(const Link* link) const { return links_.contains(link); }
   void forget(const Link* link) { links_.erase(link); }
   // Makes the next frame on the path one of this stream, 0 for the path's own; false: there is no room now.
@@ -116,6 +123,11 @@ class Relays {
   bool on_event(Path& path, const Event& event);
   // Nothing more comes by the path or is read for it.
   void on_path_ended(Path& path, bool by_peer);
+  // Says by which address somebody can be connected to: this process where the stream is 0.
+  void say_address(Path& path, std::uint32_t stream, std::span<const std::byte> address);
+  // The first direct path to its peer is ready; there is none any more, and none under way.
+  void on_reached(Path& path);
+  void on_unreachable(const ProcessId& peer);
   // What the links to the relays have to report.
   bool take_event(Event& event);
   bool has_events() const { return !events_.empty(); }
@@ -147,7 +159,9 @@ class Relays {
   void report(EventKind kind, RelayLink& link, std::uint64_t token = 0);
 
   void on_word(Path& path, const Control& word);
+  void on_address(Path& path, const Control& word);
   void on_open(Path& path, const Control& word);
+  void go_on(Stream& stream, Path& path);
   void on_offer(Path& path, const Control& word);
   void on_accept(Path& path, Stream& stream);
   void on_end(Stream& stream, RelayEnd why);

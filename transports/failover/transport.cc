@@ -8,6 +8,8 @@ namespace tutti::failover {
 
 namespace {
 constexpr std::size_t kEventsPerPoll = 64;
+// Whoever has asked does not wait so long; but the caller may want this connection, too, before it is there.
+constexpr Nanoseconds kReachLimit = std::chrono::seconds(20);
 }  // namespace
 
 FailoverTransport::FailoverTransport(std::unique_ptr<Transport> wrapped, FailoverOptions options)
@@ -97,7 +99,33 @@ Path* FailoverTransport::find_relay(const Bundle& bundle, const std::vector<Proc
 }
 
 Path& FailoverTransport::dial_by(Path& relay, Bundle& bundle) {
-  return add_path(relays_.open(relay, bundle.peer(), relay_lane(options_.process, bundle.peer())), bundle);
+  const std::uint32_t lane = relay_lane(options_.process, bundle.peer());
+  return add_path(relays_.open(relay, bundle.peer(), lane, bundle.address()), bundle);
+}
+
+bool FailoverTransport::reach(const ProcessId& peer, std::span<const std::byte> address) {
+  if (gone_.contains(peer))
+    return false;  // for the caller it is lost, and is not to come back for the sake of others
+  Bundle& bundle = make_bundle(peer);
+  if (bundle.is_coming()) return true;
+  if (!bundle.is_empty()) return false;
+  bundle.address().assign(address.begin(), address.end());
+  if (!address.empty() && dial(bundle, 0, deadline_after(now_, kReachLimit)) != nullptr) return true;
+  bury(bundle);
+  return false;
+}
+
+// Whoever was connected to knows no address of the one that has connected, and its third would not, either.
+void FailoverTransport::on_reached(Path& path) {
+  if (path.may_relay && path.lane == 0 && !path.bundle->address().empty())
+    relays_.say_address(path, 0, wrapped_->address());
+  gone_.erase(path.bundle->peer());
+  relays_.on_reached(path);
+}
+
+void FailoverTransport::on_unreachable(const ProcessId& peer, bool was_there) {
+  if (was_there) gone_.insert(peer);
+  relays_.on_unreachable(peer);
 }
 
 void FailoverTransport::forget(Link* link) { lanes_.erase(link); }

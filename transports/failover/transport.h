@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "transports/failover/bundle.h"
@@ -42,6 +43,8 @@ class FailoverTransport final : public Transport {
   Lane* make_lane(Bundle& bundle, std::uint32_t lane);
   Bundle& make_bundle(const ProcessId& peer);
   void bury(Bundle& bundle);
+  void on_reached(Path& path);
+  void on_unreachable(const ProcessId& peer, bool was_there);
   // Connects the lane's path; null: not now.
   Path* dial(Bundle& bundle, std::uint32_t lane, Instant deadline);
   Relays& relays() { return relays_; }
@@ -49,6 +52,8 @@ class FailoverTransport final : public Transport {
   // To a process that may relay for the bundle and is not among those asked, or null.
   Path* find_relay(const Bundle& bundle, const std::vector<ProcessId>& asked) const;
   Path& dial_by(Path& relay, Bundle& bundle);
+  // Whether a direct path to the process may come: one is under way, or is begun.
+  bool reach(const ProcessId& peer, std::span<const std::byte> address);
   void plan_timer(Instant at) { next_timer_ = std::min(next_timer_, at); }
   const FailoverOptions& options() const { return options_; }
   std::uint64_t polls() const { return polls_; }
@@ -69,7 +74,8 @@ class FailoverTransport final : public Transport {
   Path* latest_ = nullptr;
   std::unordered_map<Link*, std::unique_ptr<Lane>> lanes_;
   std::unordered_map<ProcessId, std::unique_ptr<Bundle>, Id128Hash> bundles_;
-  std::vector<std::unique_ptr<Bundle>> buried_;  // until nobody can be in the middle of one
+  std::vector<std::unique_ptr<Bundle>> buried_;    // until nobody can be in the middle of one
+  std::unordered_set<ProcessId, Id128Hash> gone_;  // there was a path to them once
   std::vector<Bundle*> working_;
   std::vector<Path*> ended_;  // to be forgotten, perhaps
   std::uint64_t next_number_ = 1;
