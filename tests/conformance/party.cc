@@ -34,7 +34,8 @@ std::vector<std::byte> stream_payload(std::uint64_t stream, std::uint64_t index,
 
 Party::Party(const ProcessId& id, std::unique_ptr<Transport> transport) : id_(id), transport_(std::move(transport)) {}
 
-Party::~Party() = default;
+// First the transport, which may still read payloads and write to targets.
+Party::~Party() { transport_.reset(); }
 
 std::vector<std::byte> Party::address() const {
   const auto span = transport_->address();
