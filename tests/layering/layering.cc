@@ -47,6 +47,7 @@ const std::vector<Layer>& layers() {
       {"transports/self", {"src/transport", "src/memory", "src/base"}},
       {"transports/shm", {"src/transport", "src/memory", "src/base"}},
       {"transports/tcp", {"src/transport", "src/tls", "src/memory", "src/base"}},
+      {"transports/verbs", {"src/transport", "src/memory", "src/base"}},
       {"transports/sim", {"src/transport", "src/memory", "src/base"}},
       {"transports/fault", {"src/transport", "src/memory", "src/base"}},
       {"transports/failover", {"src/transport", "src/base"}},
