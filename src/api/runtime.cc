@@ -20,6 +20,7 @@
 #include "transports/self/self_transport.h"
 #include "transports/shm/shm.h"
 #include "transports/tcp/tcp.h"
+#include "transports/verbs/verbs.h"
 
 namespace tutti {
 
@@ -83,6 +84,27 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
     shm.log = log;
     return make_shm_transport(std::move(shm));
   }
+  if (name == "verbs") {
+    if (settings.tls != TlsMode::off) {
+      return Status(Code::invalid,
+                    "verbs: TUTTI_TLS asks for encryption, and RDMA has none. Leave verbs out of TUTTI_TRANSPORTS");
+    }
+    VerbsOptions verbs;
+    verbs.process = options.process;
+    verbs.host_name = options.host_name;
+    verbs.devices = settings.verbs_devices;
+    verbs.gid_index = static_cast<int>(settings.verbs_gid_index);
+    verbs.traffic_class = static_cast<std::uint8_t>(settings.verbs_traffic_class);
+    verbs.service_level = static_cast<std::uint8_t>(settings.verbs_service_level);
+    verbs.lanes_max = static_cast<std::uint32_t>(settings.verbs_connections);
+    verbs.ring_bytes = settings.verbs_ring_bytes;
+    verbs.pinned_bytes_max = settings.verbs_pinned_bytes;
+    verbs.silence_limit = settings.heartbeat_timeout;
+    verbs.regions = &Runtime::regions();
+    verbs.log = log;
+    verbs.make_control = [&] { return make_transport("control", settings, options, log); };
+    return make_verbs_transport(std::move(verbs));
+  }
   TcpOptions tcp;
   tcp.process = options.process;
   tcp.host = options.host;
@@ -107,7 +129,7 @@ Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const
   tcp.silence_limit = settings.heartbeat_timeout;
   tcp.log = log;
   Result<std::unique_ptr<Transport>> made = make_tcp_transport(std::move(tcp));
-  if (!made) return made;
+  if (!made || name == "control") return made;
   FailoverOptions failover;
   failover.process = options.process;
   failover.relays = settings.tcp_relay;

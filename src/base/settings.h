@@ -80,6 +80,14 @@ struct Settings {
   std::uint64_t tcp_buffer_bytes;
   bool tcp_relay;
 
+  std::vector<std::string> verbs_devices;
+  std::int64_t verbs_gid_index;
+  std::int64_t verbs_traffic_class;
+  std::int64_t verbs_service_level;
+  std::int64_t verbs_connections;
+  std::uint64_t verbs_ring_bytes;
+  std::uint64_t verbs_pinned_bytes;
+
   Elastic elastic;
   std::int64_t elastic_minimum;
   bool elastic_slots;

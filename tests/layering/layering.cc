@@ -54,7 +54,7 @@ const std::vector<Layer>& layers() {
       {"src/api",
        {"include", "src/engine", "src/state", "src/planning", "algorithms", "src/schedule", "src/transport",
         "src/membership", "src/diagnosis", "src/memory", "src/tls", "src/base", "transports/self", "transports/shm",
-        "transports/tcp", "transports/failover"}},
+        "transports/tcp", "transports/failover", "transports/verbs"}},
       {"bindings", {"include"}},
       {"examples", {"include"}},
       {"perf/lab", {}},

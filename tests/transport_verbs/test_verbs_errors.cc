@@ -129,6 +129,12 @@ TEST_F(VerbsErrors, WrongSettingsNameWhatThereIs) {
   EXPECT_EQ(unknown.status.code(), Code::invalid);
   EXPECT_EQ(unknown.status.text(), "verbs: there is no device mlx5_7 (TUTTI_VERBS_DEVICES); there are fake0, fake1");
 
+  const Node ring([](VerbsOptions& options) { options.ring_bytes = 20'000; });
+  EXPECT_EQ(
+      ring.status.text(),
+      "verbs: rings of 20000 bytes (TUTTI_VERBS_RING_BYTES) are not possible; expected a power of two from 16384 "
+      "to 1048576");
+
   const Node index([](VerbsOptions& options) { options.gid_index = 9; });
   EXPECT_EQ(index.status.code(), Code::invalid);
   EXPECT_NE(index.status.text().find("fake0 port 1 has no GID at index 9"), std::string::npos) << index.status.text();

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 
 #include "src/base/format.h"
@@ -340,6 +341,16 @@ Result<std::unique_ptr<Transport>> make_verbs_transport(VerbsOptions options) {
 
 Result<std::unique_ptr<Transport>> make_verbs_transport(VerbsOptions options, const verbs::Library& library) {
   using namespace verbs;
+  constexpr std::size_t kRingBytesMin = std::size_t{16} << 10;
+  constexpr std::size_t kRingBytesMax = std::size_t{1} << 20;
+  if (!std::has_single_bit(options.ring_bytes) || options.ring_bytes < kRingBytesMin ||
+      options.ring_bytes > kRingBytesMax) {
+    return Status(
+        Code::invalid,
+        format("verbs: rings of {} bytes (TUTTI_VERBS_RING_BYTES) are not possible; expected a power of two "
+               "from {} to {}",
+               options.ring_bytes, kRingBytesMin, kRingBytesMax));
+  }
   auto ports = find_ports(library, options);
   if (!ports) return ports.status();
   std::vector<std::unique_ptr<Rail>> rails;
