@@ -22,9 +22,39 @@ if(TUTTI_MOLD)
 endif()
 find_program(TUTTI_CCACHE ccache)
 if(TUTTI_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_C_COMPILER_LAUNCHER ${TUTTI_CCACHE})
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${TUTTI_CCACHE})
+  # What the manual of ccache asks for where there are precompiled headers.
+  set(ccache ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${TUTTI_CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${ccache})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${ccache})
 endif()
+
+# tutti_precompile(NAME KIND HEADER): the C++ files of the target begin with this header of the folder cmake, which is
+# parsed once for all targets of the kind, "library" or "executable". A third of the time that a build takes. The
+# library itself has none in a release, nor anything where clang compiles, so that a forgotten #include is noticed.
+function(tutti_precompile name kind header)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU" OR (kind STREQUAL "library" AND NOT TUTTI_SANITIZE))
+    return()
+  endif()
+  get_filename_component(owner ${header} NAME_WE)
+  if(NOT TARGET ${owner})
+    set(empty ${PROJECT_BINARY_DIR}/${owner}.cc)
+    file(CONFIGURE OUTPUT ${empty} CONTENT "int main() { return 0; }\n")  # in a library nobody calls it
+    cmake_language(CALL add_${kind} ${owner} ${empty})
+    target_link_libraries(${owner} PRIVATE tutti_options)
+    set_target_properties(${owner} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+    target_precompile_headers(${owner} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/cmake/${header}>)
+    if(kind STREQUAL "executable")  # which are tests
+      target_link_libraries(${owner} PRIVATE GTest::gtest)
+      tutti_test_options(${owner})
+    endif()
+  endif()
+  target_precompile_headers(${name} REUSE_FROM ${owner})
+endfunction()
+
+# Tests need no optimisation that takes long: what they test has it.
+function(tutti_test_options name)
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+endfunction()
 
 # tutti_module(NAME SOURCES a.cc ... DEPENDS tutti_x ...): one folder's static library.
 function(tutti_module name)
@@ -32,6 +62,7 @@ function(tutti_module name)
   add_library(${name} STATIC ${arg_SOURCES})
   set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX)
   target_link_libraries(${name} PUBLIC tutti_options ${arg_DEPENDS})
+  tutti_precompile(${name} library library_headers.h)
 endfunction()
 
 # tutti_test(NAME SOURCES a.cc ... DEPENDS tutti_x ... [TIMEOUT s] [LABELS l ...]): one GoogleTest binary, one ctest
@@ -42,6 +73,8 @@ function(tutti_test name)
   find_package(GTest REQUIRED)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE tutti_options ${arg_DEPENDS} GTest::gtest GTest::gtest_main)
+  tutti_test_options(${name})
+  tutti_precompile(${name} executable test_headers.h)
   if("pure" IN_LIST arg_LABELS AND TUTTI_SANITIZE STREQUAL "thread")
     set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL TRUE)
     return()

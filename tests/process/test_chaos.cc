@@ -207,8 +207,7 @@ class Chaos {
 class ChaosTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(ChaosTest, OneModelWhateverHappensToTheMembers) {
-  Chaos(GetParam(), seed())
-      .run(runs_long() ? std::chrono::minutes(10) : std::chrono::seconds(patience() > 1 ? 15 : 8));
+  Chaos(GetParam(), seed()).run(runs_long() ? std::chrono::minutes(10) : std::chrono::seconds(8));
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, ChaosTest, ::testing::Values("shm", "tcp"),

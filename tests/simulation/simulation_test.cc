@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint64_t kFewSeeds = 100;
 constexpr std::uint64_t kManySeeds = 10'000;
 #else
-constexpr std::uint64_t kFewSeeds = 250;  // enough for all that can happen to do so
+constexpr std::uint64_t kFewSeeds = 1000;
 constexpr std::uint64_t kManySeeds = 100'000;
 #endif
 

@@ -1,0 +1,6 @@
+// What most tests include: precompiled (tutti.cmake). No file relies on it.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include "cmake/library_headers.h"
