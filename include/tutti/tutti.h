@@ -193,8 +193,10 @@ TUTTI_API tutti_status tutti_comm_finalize(tutti_comm *comm, int64_t timeout_ns)
    end with TUTTI_ABORTED. Never blocks. May be called from any thread while others wait. `reason` may be NULL. */
 TUTTI_API tutti_status tutti_comm_abort(tutti_comm *comm, const char *reason);
 
-/* Frees this rank's end. Pending operations end with TUTTI_ABORTED first (also on other ranks that still need this
-   one). Local and bounded; needs no other rank. Requests that are still held stay valid to wait for. NULL is OK. */
+/* Frees this rank's end. Pending operations end with TUTTI_ABORTED first (also on other ranks, unless all that is
+   pending here are receives, which nobody else waits for). Receives from this rank that others have pending end with
+   PEER_LOST there, and their communicator goes on working. Local and bounded; needs no other rank. Requests that are
+   still held stay valid to wait for. NULL is OK. */
 TUTTI_API tutti_status tutti_comm_destroy(tutti_comm *comm);
 
 /* TUTTI_OK while the communicator works. After an operation went wrong (a peer lost, a deadline, a mismatch, an abort):
@@ -331,6 +333,13 @@ TUTTI_API tutti_status tutti_request_wait(tutti_request **request, int64_t timeo
 
 /* Like a wait with timeout 0, but *done says whether it was complete (1) or not (0, TUTTI_OK is returned). */
 TUTTI_API tutti_status tutti_request_test(tutti_request **request, int *done);
+
+/* Calls `notify(user)` once, when the operation is complete; at once if it is. That comes from any thread that uses or
+   is Tutti's, with its lock held: `notify` must return soon and must not call Tutti. It sets a flag, writes to an
+   eventfd, wakes a thread; that one then waits or tests, which returns the result without waiting. It has been called
+   before a wait or a test frees the request. INVALID: NULL argument, or of a group that has not ended. */
+typedef void (*tutti_notify)(void *user);
+TUTTI_API tutti_status tutti_request_notify(tutti_request *request, tutti_notify notify, void *user);
 
 /* Waits until one of `count` requests is complete, frees it, sets it to NULL and *index to its place, and returns its
    result. NULL entries are passed over; with nothing to wait for *index = -1 and TUTTI_OK. */

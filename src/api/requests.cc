@@ -63,6 +63,15 @@ tutti_status tutti_request_test(tutti_request** request, int* done) {
   return report(tutti::take_result(*request));
 }
 
+tutti_status tutti_request_notify(tutti_request* request, tutti_notify notify, void* user) {
+  if (request == nullptr || notify == nullptr)
+    return report(
+        invalid("tutti_request_notify: an argument is NULL; the request of a group has to be started, too"));
+  if (const tutti::Status status = tutti::check_request(request); !status) return report(status);
+  request->runtime->watch(request->operation, notify, user);
+  return TUTTI_OK;
+}
+
 tutti_status tutti_request_wait_any(std::size_t count, tutti_request* requests[], int* index,
                                     std::int64_t timeout_ns) {
   if (index == nullptr || (requests == nullptr && count > 0))

@@ -251,6 +251,20 @@ void Runtime::attend() {
   if (engine_->has_operations() && active_ == 0) thread_wakes_.notify_one();
 }
 
+void Runtime::watch(const Operation* operation, void (*notify)(void*), void* user) {
+  const std::unique_lock lock = take_lock();
+  if (operation->is_complete()) return notify(user);
+  watches_.push_back({operation, notify, user});
+}
+
+void Runtime::tell_watchers() {
+  std::erase_if(watches_, [](const Watch& watch) {
+    if (!watch.operation->is_complete()) return false;
+    watch.notify(watch.user);
+    return true;
+  });
+}
+
 void Runtime::warn_once(const std::vector<std::string>& warnings) {
   std::vector<std::string> fresh;
   {
@@ -320,7 +334,11 @@ bool Runtime::drive(std::unique_lock<std::mutex>& lock, const std::function<bool
 
 void Runtime::sleep(std::unique_lock<std::mutex>& lock, Instant until) {
   constexpr Nanoseconds kLongest = std::chrono::milliseconds(50);
-  if (!engine_->prepare_wait()) return;
+  const bool nothing_came = [this] {
+    const Completions completions(*this);  // it looks at the boards once more
+    return engine_->prepare_wait();
+  }();
+  if (!nothing_came) return;
   ++sleepers_;
   const Instant now = monotonic_now();
   Instant wake = std::min(until, now + kLongest);

@@ -61,7 +61,10 @@ class Runtime {
   Result<Operation*> start_and_wait(Start&& start) {
     std::unique_lock lock = take_lock();
     enter();
-    Result<Operation*> operation = start(*engine_, now());
+    Result<Operation*> operation = [&] {
+      const Completions completions(*this);
+      return start(*engine_, now());
+    }();
     if (operation)
       drive(
           lock, [&] { return (*operation)->is_complete(); }, kNever);
@@ -86,6 +89,10 @@ class Runtime {
 
   // Operations were started that nobody waits for yet.
   void attend();
+
+  // Calls notify(user) under the lock when the operation is complete, at once if it is; before anybody else can see
+  // that under the lock, so never for one that was released.
+  void watch(const Operation* operation, void (*notify)(void*), void* user);
 
   // Where the time and nonces come from.
   virtual Instant now() const { return monotonic_now(); }
@@ -123,12 +130,14 @@ class Runtime {
   void let_others_in(std::unique_lock<std::mutex>& lock);
   static std::uint32_t current_generation();
 
-  // Operations that end while this lives wake whoever sleeps for them.
+  // Operations that end while this lives are told to those who watch them, and wake whoever sleeps for them.
   class Completions {
    public:
     explicit Completions(Runtime& runtime) : runtime_(runtime), before_(runtime.engine_->completed()) {}
     ~Completions() {
-      if (runtime_.sleepers_ > 0 && runtime_.engine_->completed() != before_) runtime_.wake_sleepers();
+      if (runtime_.engine_->completed() == before_) return;
+      if (runtime_.sleepers_ > 0) runtime_.wake_sleepers();
+      if (!runtime_.watches_.empty()) runtime_.tell_watchers();
     }
     Completions(const Completions&) = delete;
     Completions& operator=(const Completions&) = delete;
@@ -144,7 +153,14 @@ class Runtime {
   std::size_t turn(Instant now);
   void sleep(std::unique_lock<std::mutex>& lock, Instant until);
   void wake_sleepers();
+  void tell_watchers();
   void run_thread();
+
+  struct Watch {
+    const Operation* operation;
+    void (*notify)(void*);
+    void* user;
+  };
 
   static constexpr Nanoseconds kGrace = std::chrono::milliseconds(3);
 
@@ -164,6 +180,7 @@ class Runtime {
   Instant last_active_{};
   int sleepers_ = 0;
   bool signalled_ = false;
+  std::vector<Watch> watches_;  // of operations that are not complete
   std::set<std::string> warned_;
   int wake_descriptor_ = -1;
   std::vector<int> descriptors_;

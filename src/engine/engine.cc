@@ -210,7 +210,14 @@ void Engine::destroy(Communicator* communicator, Instant now) {
                                                     communicator->name_, communicator->describe(communicator->rank_),
                                                     communicator->operations_))
                            .blaming(communicator->rank_);
-    communicator->council_ ? leave_council(*communicator, why, now) : fail_communicator(*communicator, why, now);
+    if (communicator->council_) {
+      leave_council(*communicator, why, now);
+    } else if (only_receives(*communicator)) {  // nobody else waits for these
+      communicator->failure_ = why;
+      let_all_go(*communicator, why, now);
+    } else {
+      fail_communicator(*communicator, why, now);
+    }
   }
   Frame frame;
   frame.communicator = communicator->id_;
@@ -239,6 +246,12 @@ void Engine::destroy(Communicator* communicator, Instant now) {
   leaving_.push_back(std::move(found->second));
   communicators_.erase(found);
   free_boards();
+}
+
+bool Engine::only_receives(const Communicator& communicator) const {
+  return std::all_of(operations_.begin(), operations_.end(), [&](const Operation* operation) {
+    return operation->communicator_ != &communicator || (operation->point_to_point_ && !operation->sends_);
+  });
 }
 
 void Engine::leave(Communicator* communicator, Instant now) {

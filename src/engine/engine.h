@@ -219,7 +219,9 @@ class Engine {
   // engine_failure.cc
   void fail(Operation& operation, const Status& why, Instant now);
   void fail_communicator(Communicator& communicator, const Status& why, Instant now);
+  void miss_departed(Operation& operation, const Status& why, Instant now);
   void let_all_go(Communicator& communicator, const Status& why, Instant now);
+  bool only_receives(const Communicator& communicator) const;  // its operations that are under way
   void let_go(Operation& operation, const Status& why, Instant now);
   void forget_early(Communicator& communicator);
 

@@ -333,11 +333,7 @@ void Engine::on_goodbye(Communicator& communicator, const Frame& frame, Instant 
     if (operation->communicator_ != &communicator || !operation->is_under_way()) continue;
     const Rank rank = needs_peer(*operation, peer, frame.source);
     if (rank < 0) continue;
-    return fail(*operation,
-                Status(Code::peer_lost, format("{}: {} has destroyed the communicator and is still needed",
-                                               title(*operation), communicator.describe(frame.source)))
-                    .blaming(frame.source),
-                now);
+    miss_departed(*operation, departure(communicator, frame.source).prefixed(title(*operation)), now);
   }
 }
 

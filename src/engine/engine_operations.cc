@@ -406,8 +406,14 @@ void Engine::fail_if_orphaned(Operation& operation, Instant now) {
     if (together && member.gone && !is_ahead(operation.number_, member.left_after)) continue;
     if (!together && needs_peer(operation, *member.peer, member.gone ? rank : -1) < 0) continue;
     if (!member.gone) return fail(operation, lost(operation, *member.peer, rank), now);
-    return fail(operation, departure(communicator, rank).prefixed(title(operation)), now);
+    return miss_departed(operation, departure(communicator, rank).prefixed(title(operation)), now);
   }
+}
+
+// A receive from a member that has destroyed its end ends alone: nobody else waits for it.
+void Engine::miss_departed(Operation& operation, const Status& why, Instant now) {
+  const bool alone = operation.point_to_point_ && !operation.sends_ && !operation.communicator_->council_;
+  alone ? let_go(operation, why, now) : fail(operation, why, now);
 }
 
 void Engine::deliver_early(Operation& operation, Instant now) {

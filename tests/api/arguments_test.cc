@@ -69,6 +69,10 @@ TEST(Arguments, NullIsRefusedEverywhere) {
     refused(rank, TUTTI_INVALID, tutti_comm_error(nullptr, nullptr, 0), "error", {"NULL"});
     refused(rank, TUTTI_INVALID, tutti_request_wait(nullptr, 0), "wait", {"NULL"});
     refused(rank, TUTTI_INVALID, tutti_request_test(nullptr, &number), "test", {"NULL"});
+    refused(rank, TUTTI_INVALID,
+            tutti_request_notify(
+                nullptr, [](void*) {}, nullptr),
+            "notify", {"NULL"});
     refused(rank, TUTTI_INVALID, tutti_request_wait_any(1, nullptr, &number, 0), "wait_any", {"NULL"});
     refused(rank, TUTTI_INVALID, tutti_request_wait_all(1, nullptr, 0), "wait_all", {"NULL"});
     refused(rank, TUTTI_INVALID, tutti_mem_alloc(nullptr, 1), "mem_alloc", {"NULL"});

@@ -86,6 +86,8 @@ static void check_collectives(tutti_comm* comm, int rank, int size) {
   free(a);
 }
 
+static void note(void* notes) { ++*(int*)notes; }
+
 static void check_requests(tutti_comm* comm, int rank, int size) {
   tutti_call call = TUTTI_CALL_INIT;
   tutti_request* requests[2] = {NULL, NULL};
@@ -94,6 +96,7 @@ static void check_requests(tutti_comm* comm, int rank, int size) {
   int index = -2;
   int done = 0;
   int received = -1;
+  int notes = 0;
   call.timeout_ns = 30000000000LL;
   OK(tutti_group_begin());
   OK(tutti_send(&rank, 1, TUTTI_INT32, next, comm, &call, &requests[0]));
@@ -106,7 +109,9 @@ static void check_requests(tutti_comm* comm, int rank, int size) {
   OK(tutti_barrier(comm, NULL, &requests[0]));
   while (!done) OK(tutti_request_test(&requests[0], &done));
   OK(tutti_barrier(comm, NULL, &requests[1]));
+  OK(tutti_request_notify(requests[1], note, &notes));
   OK(tutti_request_wait(&requests[1], -1));
+  EXPECT(notes == 1);
 }
 
 static void check_texts(tutti_comm* comm) {

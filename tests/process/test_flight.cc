@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <numeric>
 #include <thread>
@@ -203,7 +204,7 @@ TEST_P(Flights, On64CommunicatorsAtOnce) {
 TEST_P(Flights, OfALateReceiverAreHeldInBoundedMemory) {
   const Outcome outcome = run_job(job(2), [](Rank& rank) {
     constexpr int kMessages = tutti::kIsSanitized ? 4000 : 8000;  // more than is held in any case
-    constexpr std::size_t kCount = 1024;  // 8 KiB, sent without being asked for
+    constexpr std::size_t kCount = 1024;                          // 8 KiB, sent without being asked for
     tutti_comm* const comm = rank.create();
     if (comm == nullptr) return;
     rank.ok(tutti_barrier(comm, nullptr, nullptr), "barrier");
@@ -284,6 +285,87 @@ TEST_P(Flights, CanBeWaitedForOneByOneAndGivenUpOn) {
       rank.check(request == nullptr, "the request is not NULL after the test that found it complete");
     }
     leave(rank, comm);
+  });
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
+// Somebody is told once, whoever completes the operation: the progress thread, a wait, a test, a failure; and at once
+// where it is complete.
+TEST_P(Flights, TellOnceThatTheyAreComplete) {
+  const Outcome outcome = run_job(job(2), [](Rank& rank) {
+    tutti_comm* const comm = rank.create();
+    if (comm == nullptr) return;
+    std::atomic<int> told{0};
+    const auto count = [](void* user) { ++*static_cast<std::atomic<int>*>(user); };
+    int element = rank.rank();
+    tutti_request* request = nullptr;
+    if (rank.rank() == 0) {
+      rank.ok(tutti_receive(&element, 1, TUTTI_INT32, 1, comm, nullptr, &request), "receive");
+      rank.ok(tutti_request_notify(request, count, &told), "notify");
+      rank.check(told == 0, "told of an operation that cannot be complete");
+    }
+    rank.meet();
+    if (rank.rank() == 1) {
+      rank.ok(tutti_send(&element, 1, TUTTI_INT32, 0, comm, nullptr, nullptr), "send");
+    } else {
+      while (told == 0) std::this_thread::yield();  // by the progress thread: nobody waits
+      rank.ok(tutti_request_notify(request, count, &told), "notify of what is complete");
+      rank.check(told == 2, "not told at once");
+      rank.ok(tutti_request_wait(&request, -1), "wait");
+      rank.check(element == 1, "the message is wrong");
+    }
+    rank.ok(tutti_barrier(comm, nullptr, &request), "barrier");
+    rank.ok(tutti_request_notify(request, count, &told), "notify");
+    rank.ok(tutti_request_wait(&request, -1), "wait");
+    rank.check(told == (rank.rank() == 0 ? 3 : 1), "not told before the wait returned");
+    for (int i = 0; i < 200; ++i) {  // by the progress thread, also as it goes to sleep
+      const int before = told;
+      rank.ok(tutti_barrier(comm, nullptr, &request), "barrier");
+      rank.ok(tutti_request_notify(request, count, &told), "notify");
+      while (told == before) std::this_thread::yield();
+      rank.ok(tutti_request_wait(&request, -1), "wait");
+    }
+    told = told - 200;
+    rank.ok(tutti_receive(&element, 1, TUTTI_INT32, 1 - rank.rank(), comm, nullptr, &request), "receive");
+    rank.ok(tutti_request_notify(request, count, &told), "notify");
+    rank.meet();
+    rank.ok(tutti_comm_destroy(comm), "destroy");
+    const tutti_status ended = tutti_request_wait(&request, -1);
+    rank.check(ended == TUTTI_ABORTED || ended == TUTTI_PEER_LOST, "a receive of what is destroyed has succeeded");
+    rank.check(told == (rank.rank() == 0 ? 4 : 2), "not told of a failure");
+  });
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
+// Nobody waits for a receive of this rank's: whoever goes with one pending, or goes though others have one pending
+// from it, disturbs nobody.
+TEST_P(Flights, ReceivesThatAreGivenUpDisturbNobody) {
+  const Outcome outcome = run_job(job(3), [](Rank& rank) {
+    tutti_comm* const comm = rank.create();
+    if (comm == nullptr) return;
+    int element = rank.rank();
+    tutti_request* request = nullptr;
+    rank.ok(tutti_barrier(comm, nullptr, nullptr), "barrier");
+    if (rank.rank() == 0) {
+      rank.ok(tutti_receive(&element, 1, TUTTI_INT32, 1, comm, nullptr, &request), "receive");
+      rank.ok(tutti_comm_destroy(comm), "destroy");
+      rank.expect(TUTTI_ABORTED, tutti_request_wait(&request, -1), "the receive");
+      rank.meet();
+      return;
+    }
+    int nothing = 0;
+    tutti_request* vain = nullptr;
+    rank.ok(tutti_receive(&nothing, 1, TUTTI_INT32, 0, comm, nullptr, &vain), "receive of who goes");
+    if (rank.rank() == 1)
+      rank.ok(tutti_receive(&element, 1, TUTTI_INT32, 2, comm, nullptr, &request), "receive of who stays");
+    rank.meet();
+    rank.expect(TUTTI_PEER_LOST, tutti_request_wait(&vain, -1), "the receive of who has gone");
+    rank.expect(TUTTI_PEER_LOST, tutti_receive(&nothing, 1, TUTTI_INT32, 0, comm, nullptr, nullptr), "another one");
+    if (rank.rank() == 2) rank.ok(tutti_send(&element, 1, TUTTI_INT32, 1, comm, nullptr, nullptr), "send");
+    rank.ok(tutti_request_wait(&request, -1), "wait");
+    rank.check(element == 2, "the message is wrong");
+    rank.ok(tutti_comm_error(comm, nullptr, 0), "the communicator of those who stay");
+    rank.ok(tutti_comm_destroy(comm), "destroy");
   });
   EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
