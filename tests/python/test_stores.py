@@ -117,6 +117,6 @@ def test_the_tools_come_with_the_package():
 
 
 def test_the_types_hold():
-    package = subprocess.run([sys.executable, "-m", "mypy", "--strict", "-p", "tutti"], capture_output=True, text=True,
-                             timeout=300)
+    package = subprocess.run([sys.executable, "-m", "mypy", "--strict", "-p", "tutti", "-p", "tutti_torch"],
+                             capture_output=True, text=True, timeout=300)
     assert package.returncode == 0, package.stdout
