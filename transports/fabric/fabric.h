@@ -1,0 +1,41 @@
+// What the transports have in common that leave the driving of a network to somebody else's library (transports/ucx,
+// transports/ofi, transports/ncclnet): everything but the moving of messages.
+//
+// Each link has a control connection, a link of another transport (TCP) to the same process. It is there first: both
+// sides prove over it that they know the secret, exactly one results when both connect, its end says at once that the
+// process is gone, and why. Over it they tell each other how to reach the library's side, and a random number, the
+// key of the link, without which nothing that comes from the network is taken. Frames go by the library alone.
+//
+//   a   control: prove, greet (key, address of the port)                    b
+//     <===================================================================>
+//   a   wire: frames, with the other's key; how many were taken rides along  b
+//     <------------------------------------------------------------------->
+//
+// Bounded memory: at most kWindow frames of a link are on their way or unreleased, small ones (WireLimits) as copies,
+// of large ones the announcement. What the receiver is done with it tells in its own frames, or alone after a quarter
+// of the window.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "src/base/ids.h"
+#include "src/base/log.h"
+#include "src/transport/transport.h"
+#include "transports/fabric/wire.h"
+
+namespace tutti {
+
+struct FabricOptions {
+  ProcessId process;
+  std::string host_name;  // for messages
+  // Between the control connection and the other's greeting, where the other opened it.
+  Nanoseconds greeting_limit = std::chrono::seconds(10);
+  Log log;
+};
+
+std::unique_ptr<Transport> make_fabric_transport(std::unique_ptr<Transport> control,
+                                                 std::unique_ptr<fabric::Wire> wire, FabricOptions options);
+
+}  // namespace tutti
