@@ -1,0 +1,29 @@
+// The conformance suite on libfabric's transport, over the provider that needs no NIC of its own.
+#include "tests/conformance/tcp_world.h"
+#include "transports/ofi/ofi.h"
+
+namespace tutti::conformance {
+namespace {
+
+class OfiWorld final : public World {
+ public:
+  explicit OfiWorld(std::string provider) : provider_(std::move(provider)) {}
+
+  std::unique_ptr<Transport> make(const ProcessId& id) override {
+    OfiOptions options;
+    options.fabric.process = id;
+    options.fabric.host_name = host_name();
+    options.provider = provider_;
+    auto made = make_ofi_transport(make_loopback_tcp(id, 1), std::move(options));
+    EXPECT_TRUE(made.is_ok()) << made.status().text();
+    return std::move(*made);
+  }
+
+ private:
+  const std::string provider_;
+};
+
+}  // namespace
+}  // namespace tutti::conformance
+
+TUTTI_CONFORMANCE(OfiTcp, std::make_unique<OfiWorld>("tcp;ofi_rxm"));

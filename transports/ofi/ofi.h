@@ -1,0 +1,24 @@
+// The libfabric transport: frames over reliable datagram endpoints (FI_EP_RDM) of one of libfabric's providers (EFA,
+// Slingshot's cxi, verbs, tcp). Links, their control connections and the proof of the secret: transports/fabric.
+//
+// libfabric is loaded at run time. A frame above 16 KiB is announced; its payload goes in pieces when the receiver
+// has said where to. All is copied on both sides (endpoint.h says why).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "src/base/status.h"
+#include "transports/fabric/fabric.h"
+
+namespace tutti {
+
+struct OfiOptions {
+  FabricOptions fabric;
+  std::string provider;  // as fi_info names it, such as "tcp;ofi_rxm"; empty takes the best there is
+};
+
+// `control` makes the control connections. Fails where libfabric is not installed, too old, or has no such provider.
+Result<std::unique_ptr<Transport>> make_ofi_transport(std::unique_ptr<Transport> control, OfiOptions options);
+
+}  // namespace tutti
