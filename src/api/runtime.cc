@@ -12,15 +12,9 @@
 #include "include/tutti/tutti.h"
 #include "src/api/log_hook.h"
 #include "src/api/process_end.h"
-#include "src/base/hmac.h"
+#include "src/api/transports.h"
 #include "src/base/log_sink.h"
 #include "src/base/random.h"
-#include "src/base/secret.h"
-#include "transports/failover/failover.h"
-#include "transports/self/self_transport.h"
-#include "transports/shm/shm.h"
-#include "transports/tcp/tcp.h"
-#include "transports/verbs/verbs.h"
 
 namespace tutti {
 
@@ -61,83 +55,6 @@ std::uint64_t usable_cache_bytes() {
   constexpr long kMost = 128 << 20;
   const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
   return static_cast<std::uint64_t>(bytes > 0 ? std::min(bytes, kMost) : kMost);
-}
-
-Result<std::unique_ptr<Transport>> make_transport(const std::string& name, const Settings& settings,
-                                                  const EngineOptions& options, const Log& log) {
-  // A key of this process's own: it goes out with the address, in the rendezvous, which lets nobody in who does not
-  // know the job's secret.
-  SecretKey key{};
-  TUTTI_RETURN_IF_ERROR(secure_random(key));
-  if (name == "self") return std::unique_ptr<Transport>(std::make_unique<SelfTransport>(options.process));
-  if (name == "shm") {
-    ShmOptions shm;
-    shm.process = options.process;
-    shm.host = options.host;
-    shm.key = key;
-    shm.publish_key = true;
-    shm.staging_bytes = settings.shm_staging_bytes;
-    shm.copy_mode = settings.shm_copy == ShmCopy::staging ? ShmCopyMode::staging
-                    : settings.shm_copy == ShmCopy::cma   ? ShmCopyMode::cross_memory
-                                                          : ShmCopyMode::automatic;
-    shm.regions = &Runtime::regions();
-    shm.log = log;
-    return make_shm_transport(std::move(shm));
-  }
-  if (name == "verbs") {
-    if (settings.tls != TlsMode::off) {
-      return Status(Code::invalid,
-                    "verbs: TUTTI_TLS asks for encryption, and RDMA has none. Leave verbs out of TUTTI_TRANSPORTS");
-    }
-    VerbsOptions verbs;
-    verbs.process = options.process;
-    verbs.host_name = options.host_name;
-    verbs.devices = settings.verbs_devices;
-    verbs.gid_index = static_cast<int>(settings.verbs_gid_index);
-    verbs.traffic_class = static_cast<std::uint8_t>(settings.verbs_traffic_class);
-    verbs.service_level = static_cast<std::uint8_t>(settings.verbs_service_level);
-    verbs.lanes_max = static_cast<std::uint32_t>(settings.verbs_connections);
-    verbs.ring_bytes = settings.verbs_ring_bytes;
-    verbs.pinned_bytes_max = settings.verbs_pinned_bytes;
-    verbs.silence_limit = settings.heartbeat_timeout;
-    verbs.regions = &Runtime::regions();
-    verbs.log = log;
-    verbs.make_control = [&] { return make_transport("control", settings, options, log); };
-    return make_verbs_transport(std::move(verbs));
-  }
-  TcpOptions tcp;
-  tcp.process = options.process;
-  tcp.host = options.host;
-  tcp.host_name = options.host_name;
-  tcp.key = key;
-  tcp.publish_key = true;
-  if (settings.tls != TlsMode::off) {
-    auto tls = TlsContext::create(settings);
-    if (!tls) return tls.status();
-    tcp.tls = *std::move(tls);
-    const auto secret = read_secret(settings);
-    if (!secret) return secret.status();
-    const auto tls_key = derive_key(*secret, "tutti tcp tls v1");
-    if (!tls_key) return tls_key.status();
-    tcp.tls_key = *tls_key;
-  }
-  tcp.interfaces = settings.tcp_interfaces;
-  tcp.port_first = settings.tcp_ports.first;
-  tcp.port_last = settings.tcp_ports.last;
-  tcp.buffer_bytes = settings.tcp_buffer_bytes;
-  tcp.lanes_max = static_cast<std::uint32_t>(settings.tcp_connections);
-  tcp.silence_limit = settings.heartbeat_timeout;
-  tcp.log = log;
-  Result<std::unique_ptr<Transport>> made = make_tcp_transport(std::move(tcp));
-  if (!made || name == "control") return made;
-  FailoverOptions failover;
-  failover.process = options.process;
-  failover.relays = settings.tcp_relay;
-  // As long as a third process may need to notice that it has lost the same one, or to answer on a busy host.
-  failover.relay_limit = std::max<Nanoseconds>(settings.heartbeat_timeout / 4, std::chrono::seconds(1));
-  failover.relay_after = settings.heartbeat_timeout;
-  failover.log = log;
-  return make_failover_transport(*std::move(made), failover);
 }
 
 }  // namespace
@@ -193,17 +110,8 @@ Status Runtime::open(const Settings& settings) {
   options.connect_timeout = settings.connect_timeout;
   options.algorithms = all_algorithms();
   options.log = log_;
-  std::vector<std::unique_ptr<Transport>> transports;
-  Result<std::unique_ptr<Transport>> self = make_transport("self", settings, options, log_);
-  if (!self) return self.status();
-  transports.push_back(std::move(*self));
-  for (const std::string& name : settings.transports) {
-    if (name == "self") continue;
-    Result<std::unique_ptr<Transport>> transport = make_transport(name, settings, options, log_);
-    if (!transport)
-      return transport.status().prefixed(format("transport {} (TUTTI_TRANSPORTS) cannot be used", name));
-    transports.push_back(std::move(*transport));
-  }
+  auto transports = make_transports(settings, options, log_);
+  if (!transports) return transports.status();
   wake_descriptor_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_descriptor_ < 0) return resource_error(errno, "eventfd");
   RecorderOptions recorder;
@@ -213,7 +121,7 @@ Status Runtime::open(const Settings& settings) {
   recorder.library_version = format("{}.{}.{}", TUTTI_VERSION_MAJOR, TUTTI_VERSION_MINOR, TUTTI_VERSION_PATCH);
   recorder.process = options.process;
   recorder_ = Recorder::open(recorder, monotonic_now(), log_);
-  engine_ = std::make_unique<Engine>(std::move(options), std::move(transports), *recorder_);
+  engine_ = std::make_unique<Engine>(std::move(options), *std::move(transports), *recorder_);
   engine_->wait_descriptors(descriptors_);
   thread_ = std::thread([this] { run_thread(); });
   return {};

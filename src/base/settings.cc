@@ -32,7 +32,8 @@ constexpr Setting kTable[] = {
     {"TUTTI_ETCD_KEY", &S::etcd_key, "", "", "File with the private key of that certificate (PEM), readable by its owner alone.", "0.1"},
     {"TUTTI_TIMEOUT", &S::timeout, "300s", "1ms..1000000s", "Deadline of every operation; what has not ended by then ends with an error that names who is missing.", "0.1"},
     {"TUTTI_CONNECT_TIMEOUT", &S::connect_timeout, "60s", "1ms..1000000s", "Deadline for the creation of communicators and links.", "0.1"},
-    {"TUTTI_TRANSPORTS", &S::transports, "self,shm,tcp", "self|shm|verbs|tcp", "Transports that may be used, the preferred first.", "0.1"},
+    {"TUTTI_TRANSPORTS", &S::transports, "auto", "auto|self|shm|verbs|ucx|ofi|tcp", "Transports that may be used, the preferred first, the same order in every process; each pair takes the first that both have. auto: self,shm,tcp, and before tcp the one for a NIC for RDMA where there is one (docs/fabrics.md).", "0.1"},
+    {"TUTTI_OFI_PROVIDER", &S::ofi_provider, "", "", "Provider of libfabric's for the transport ofi, as fi_info names it, such as efa or tcp;ofi_rxm; empty takes the best there is.", "0.1"},
     {"TUTTI_ALGORITHM", &S::algorithm, "", "", "Algorithms to use whatever the planner thinks, such as all_reduce=ring,all_gather=bruck; empty leaves it the choice.", "0.1"},
     {"TUTTI_SEGMENT_BYTES", &S::segment_bytes, "0", "0..1M", "Size of the pieces in which large messages are streamed; 0 lets the planner decide.", "0.1"},
     {"TUTTI_EAGER_BYTES", &S::eager_bytes, "16k", "0..1M", "Largest message that is sent before its receiver has asked for it.", "0.1"},
@@ -355,6 +356,10 @@ Result<Settings> read_settings(const char* const* environment, std::span<const s
   TUTTI_RETURN_IF_ERROR(read_overrides(overrides, settings));
   if (!settings.secret.empty() && !settings.secret_file.empty()) {
     return Status(Code::invalid, "TUTTI_SECRET and TUTTI_SECRET_FILE are both set; expected one of them");
+  }
+  if (settings.transports.size() > 1 &&
+      std::find(settings.transports.begin(), settings.transports.end(), "auto") != settings.transports.end()) {
+    return Status(Code::invalid, "TUTTI_TRANSPORTS has auto beside other names; expected auto alone");
   }
   if (settings.straggler_policy == StragglerAction::exclude && settings.elastic == Elastic::off) {
     return Status(Code::invalid,

@@ -66,6 +66,7 @@ struct Settings {
   Nanoseconds connect_timeout;
 
   std::vector<std::string> transports;
+  std::string ofi_provider;
   std::string algorithm;
   std::uint64_t segment_bytes;
   std::uint64_t eager_bytes;

@@ -36,7 +36,7 @@ TEST(Settings, AnEmptyEnvironmentGivesTheDefaultsOfTheTable) {
   EXPECT_EQ(settings->log, LogLevel::warn);
   EXPECT_EQ(settings->timeout, 300s);
   EXPECT_EQ(settings->connect_timeout, 60s);
-  EXPECT_EQ(settings->transports, (std::vector<std::string>{"self", "shm", "tcp"}));
+  EXPECT_EQ(settings->transports, (std::vector<std::string>{"auto"}));
   EXPECT_EQ(settings->eager_bytes, 16384u);
   EXPECT_EQ(settings->shm_copy, ShmCopy::automatic);
   EXPECT_TRUE(settings->recorder);
@@ -78,7 +78,8 @@ TEST(Settings, ABadValueIsNamedWithWhatWasExpected) {
   EXPECT_EQ(refusal("TUTTI_TCP_CONNECTIONS=abc"), "TUTTI_TCP_CONNECTIONS is \"abc\"; expected a whole number");
   EXPECT_EQ(refusal("TUTTI_LOG=loud"), "TUTTI_LOG is \"loud\"; expected error, warn, info, debug or trace");
   EXPECT_EQ(refusal("TUTTI_TRANSPORTS=shm,rdma"),
-            "TUTTI_TRANSPORTS is \"shm,rdma\"; expected a list of self, shm, verbs or tcp separated by commas");
+            "TUTTI_TRANSPORTS is \"shm,rdma\"; expected a list of auto, self, shm, verbs, ucx, ofi or tcp separated by "
+            "commas");
   EXPECT_EQ(refusal("TUTTI_TRANSPORTS=shm,shm"),
             "TUTTI_TRANSPORTS is \"shm,shm\"; expected each name once, not shm twice");
   EXPECT_EQ(refusal("TUTTI_TCP_PORTS=41000-40000"),

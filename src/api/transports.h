@@ -1,0 +1,25 @@
+// Which transports a process has: by TUTTI_TRANSPORTS, or, where that is auto, by what is there. The only place that
+// names every one.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/base/log.h"
+#include "src/base/settings.h"
+#include "src/engine/engine.h"
+
+namespace tutti {
+
+// The transports of this process, the preferred first. Fails where one that was asked for by name cannot be used; one
+// that auto has chosen is left out then, and a line is written.
+Result<std::vector<std::unique_ptr<Transport>>> make_transports(const Settings& settings,
+                                                                const EngineOptions& options, const Log& log);
+
+// What auto stands for on a host whose devices are listed below `classes` (/sys/class): self, shm, whatever drives a
+// NIC for RDMA that is there, tcp. `built` are the transports of this build.
+std::vector<std::string> automatic_transports(const std::string& classes, const std::vector<std::string_view>& built);
+
+}  // namespace tutti

@@ -1,0 +1,129 @@
+// Jobs over the transports that use a fabric's library (docs/fabrics.md), between real processes on this host: sums
+// of every size, a member that is killed, pairs that go different ways in one communicator, and what is said where
+// something cannot be used.
+#include <gtest/gtest.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "src/base/ids.h"
+#include "tests/process/job.h"
+#include "tests/process/own_log.h"
+
+namespace tutti_test {
+namespace {
+
+class Fabrics : public ::testing::TestWithParam<const char*> {};
+
+// Sums of every size over all ranks, three times each.
+bool sums_are_right(Rank& rank, tutti_comm* comm) {
+  std::int64_t expected = 0;
+  for (int r = 0; r < rank.size(); ++r) expected += std::int64_t{1} << (8 * r);
+  for (const std::size_t elements : {1u, 100u, 3000u, 30'000u, 300'000u}) {
+    for (int i = 0; i < 3; ++i) {
+      std::vector<std::int64_t> data(elements, std::int64_t{1} << (8 * rank.rank()));
+      if (!rank.ok(
+              tutti_all_reduce(data.data(), data.data(), elements, TUTTI_INT64, TUTTI_SUM, comm, nullptr, nullptr),
+              "all_reduce"))
+        return false;
+      if (!rank.check(data == std::vector<std::int64_t>(elements, expected), "a wrong sum")) return false;
+    }
+  }
+  return true;
+}
+
+TEST_P(Fabrics, SumsAreRightAndTheEndIsClean) {
+  for (int ranks = 2; ranks <= 4; ++ranks) {
+    Job job;
+    job.ranks = ranks;
+    job.settings = std::string("TUTTI_TIMEOUT=60s TUTTI_TRANSPORTS=") + GetParam();
+    const Outcome outcome = run_job(job, [](Rank& rank) {
+      tutti_comm* const comm = rank.create("dp0");
+      if (comm == nullptr || !sums_are_right(rank, comm)) return;
+      rank.ok(tutti_comm_finalize(comm, 0), "finalize");
+      rank.ok(tutti_comm_destroy(comm), "destroy");
+    });
+    EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+  }
+}
+
+TEST_P(Fabrics, AMemberThatIsKilledIsNamedByAllOthers) {
+  Job job;
+  job.ranks = 3;
+  job.settings = std::string("TUTTI_TIMEOUT=60s TUTTI_TRANSPORTS=") + GetParam();
+  const auto body = [](Rank& rank) {
+    tutti_comm* const comm = rank.create("dp0");
+    if (comm == nullptr || !sums_are_right(rank, comm)) return;
+    if (rank.rank() == 2) raise(SIGKILL);
+    std::vector<float> data(1 << 20, 1);
+    tutti_status got = TUTTI_OK;
+    while (got == TUTTI_OK)
+      got = tutti_all_reduce(data.data(), data.data(), data.size(), TUTTI_FLOAT32, TUTTI_MAX, comm, nullptr, nullptr);
+    if (rank.expect(TUTTI_PEER_LOST, got, "the operation of a survivor"))
+      rank.expect_text(tutti_last_error(), {"dp0", "rank 2"});
+    rank.ok(tutti_comm_destroy(comm), "destroy");
+  };
+  const Outcome outcome = run_job(job, body, {2});
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
+#ifdef TUTTI_HAS_UCX
+INSTANTIATE_TEST_SUITE_P(Ucx, Fabrics, ::testing::Values("ucx"));
+#endif
+#ifdef TUTTI_HAS_OFI
+INSTANTIATE_TEST_SUITE_P(Ofi, Fabrics, ::testing::Values("ofi"));
+#endif
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Fabrics);
+
+#ifdef TUTTI_HAS_OFI
+// Ranks 0 and 1 have another provider of libfabric's than ranks 2 and 3, so that each has one peer that it reaches by
+// libfabric, and two that it reaches by what comes next.
+class FabricsMixed : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(FabricsMixed, EachPairGoesTheFirstWayThatBothHave) {
+  Job job;
+  job.ranks = 4;
+  const Outcome outcome = run_job(job, [](Rank& rank) {
+    const OwnLog log;
+    setenv("TUTTI_OFI_PROVIDER", rank.rank() < 2 ? "tcp;ofi_rxm" : "net;ofi_rxm", 1);
+    const std::string next = GetParam();
+    tutti_comm* const comm = rank.create("mixed", "TUTTI_TIMEOUT=60s TUTTI_LOG=debug TUTTI_TRANSPORTS=ofi," + next);
+    if (comm == nullptr || !sums_are_right(rank, comm)) return;
+    std::vector<std::int64_t> out(4, rank.rank());
+    std::vector<std::int64_t> in(4, -1);
+    rank.ok(tutti_all_to_all(out.data(), in.data(), 1, TUTTI_INT64, comm, nullptr, nullptr), "all_to_all");
+    rank.check(in == std::vector<std::int64_t>({0, 1, 2, 3}), "a wrong all_to_all");
+    const std::string own = tutti::host_name() + " (pid " + std::to_string(getpid()) + ") -> ";
+    const std::string text = log.text();
+    rank.check(lines_with(text, "ofi " + own) == 1, "not one link by libfabric: " + text);
+    if (next != "shm") rank.check(lines_with(text, next + " " + own) >= 2, "not two links by " + next + ": " + text);
+    rank.ok(tutti_comm_finalize(comm, 0), "finalize");
+    rank.ok(tutti_comm_destroy(comm), "destroy");
+  });
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
+INSTANTIATE_TEST_SUITE_P(Shm, FabricsMixed, ::testing::Values("shm"));
+#ifdef TUTTI_HAS_UCX
+INSTANTIATE_TEST_SUITE_P(Ucx, FabricsMixed, ::testing::Values("ucx"));
+#endif
+#endif
+
+TEST(FabricsRefused, WithTlsTheyAreNotUsedAndSaySo) {
+  Job job;
+  const Outcome outcome = run_job(job, [](Rank& rank) {
+    tutti_comm* comm = nullptr;
+    const tutti_status got =
+        rank.try_create(&comm, "dp0", "TUTTI_TRANSPORTS=ucx,tcp TUTTI_TLS=psk TUTTI_SECRET=correct-horse");
+    if (got == TUTTI_OK) return rank.fail("a communicator over UCX was made inside TLS");
+    rank.expect_text(tutti_last_error(), {"transport ucx (TUTTI_TRANSPORTS) cannot be used"});
+  });
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
+}  // namespace
+}  // namespace tutti_test
