@@ -116,7 +116,8 @@ Result<Endpoint*> Worker::connect(UcxPort& port, const std::byte* address) {
   };
   const ucs_status_t status = api_.ep_create(worker_, &parameters, &endpoint->handle);
   if (status != UCS_OK) {
-    return check(status, "find a way to the peer").prefixed("Check UCX_TLS and UCX_NET_DEVICES on both");
+    return Status(Code::unsupported, format("{}. Check UCX_TLS and UCX_NET_DEVICES on both",
+                                            check(status, "find a way to the peer").text()));
   }
   endpoints_.push_back(std::move(endpoint));
   return endpoints_.back().get();
