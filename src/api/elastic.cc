@@ -137,9 +137,24 @@ class Refresh {
     const Store::Gathered waiting = comm_.store->gather(waiting_prefix(comm_.group), 0, until);
     Blobs blobs;
     for (const auto& [key, invitation] : waiting.entries) {
-      if (survivors.size() + blobs.size() < members_max_) blobs.push_back(invitation);
+      if (survivors.size() + blobs.size() < members_max_ && can_be_reached(invitation)) blobs.push_back(invitation);
     }
     return blobs;
+  }
+
+  // One that came too late into an earlier view, and was shut out of it, asks again: it would find a member that does
+  // not speak with it, and one of the two would be left behind.
+  bool can_be_reached(const std::string& invitation) {
+    const Result<Invitation> joiner = invitation_of(invitation);
+    if (!joiner) return true;  // all say the same of it
+    const bool is_lost =
+        comm_.runtime->with_engine([&](Engine& engine, Instant) { return engine.has_lost(joiner->address.process); });
+    if (is_lost) {
+      comm_.runtime->log().write(LogLevel::warn, "comm",
+                                 "{}: {} waits to join, and is lost to this process: it has to start again",
+                                 communicator().name(), joiner->address.describe());
+    }
+    return !is_lost;
   }
 
   Status agree(const Invitation& mine) {

@@ -114,6 +114,10 @@ class Engine {
   // destroy(), but the others are told that this rank leaves: it is not lost, and they need only refresh.
   void leave(Communicator* communicator, Instant now);
 
+  // Whether that process is lost to this one, for good: it has to start again before it can be a member anywhere
+  // here.
+  bool has_lost(const ProcessId& process) const;
+
   // Whether start() would find a plan and a communicator that works.
   Status check(Communicator* communicator, const OperationRequest& request);
   // Starts an operation; it is complete when is_complete() says so, which may be at once. The caller owns the pointer

@@ -290,6 +290,7 @@ void Engine::notice_absence(Instant now) {
 
 // Whoever is suspected has to know it: it may be alive, and wait for an answer from here.
 void Engine::shut_out(Peer& peer) {
+  peer.shut_out = true;
   for (const auto& channel : peer.channels) {
     if (!channel || channel->closed) continue;
     if (channel->open) {

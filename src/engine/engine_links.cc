@@ -208,6 +208,11 @@ void Engine::lose_peer(Peer& peer, const Status& why, Instant now) {
   }
 }
 
+bool Engine::has_lost(const ProcessId& process) const {
+  const auto found = peers_.find(process);
+  return found != peers_.end() && (found->second->lost || found->second->shut_out);
+}
+
 // The sentence for an operation that ends because of the peer; `rank` may be open.
 Status Engine::lost(const Operation& operation, const Peer& peer, Rank rank) const {
   const Communicator& communicator = *operation.communicator_;

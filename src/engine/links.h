@@ -111,6 +111,7 @@ struct Peer {
   Instant lost_since{};
   bool died = false;      // it was its death that closed them
   bool goes_on = false;   // it has closed them itself: its death later proves nothing
+  bool shut_out = false;  // for its silence, by this process: its channels are being closed
   Nanoseconds heard{-1};  // when something of it came last, by the engine's attentive clock
   Status why;
 };

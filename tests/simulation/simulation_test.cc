@@ -43,5 +43,12 @@ TEST(Simulation, WhateverHappensToAJobItsMembersStayOfOneMind) {
     EXPECT_GT(mark, 0u);
 }
 
+// Of long campaigns: 6170, a process crashes that is just leaving; 21645, one that was admitted, and told so too
+// late, asks again, and is lost to the one that would let it in.
+TEST(Simulation, SeedsThatHaveFoundSomethingDoNotAnyMore) {
+  Marks marks;
+  for (const std::uint64_t seed : {6170, 21645}) EXPECT_EQ(Scenario(seed, marks, false).run(), "") << seed;
+}
+
 }  // namespace
 }  // namespace tutti
