@@ -8,6 +8,7 @@
 #include "src/base/hmac.h"
 #include "src/base/secret.h"
 #include "transports/failover/failover.h"
+#include "transports/failover/reserve.h"
 #include "transports/self/self_transport.h"
 #include "transports/shm/shm.h"
 #include "transports/tcp/tcp.h"
@@ -112,7 +113,23 @@ struct Maker {
     verbs.regions = &Runtime::regions();
     verbs.log = log;
     verbs.make_control = [this] { return connections(static_cast<std::uint32_t>(settings.tcp_connections)); };
-    return make_verbs_transport(std::move(verbs));
+    auto made = make_verbs_transport(std::move(verbs));
+    if (!made) return made;
+    // Where tcp may be used, lanes that RDMA cannot carry go on over it.
+    const auto is_wanted = [this](std::string_view name) {
+      return std::find(settings.transports.begin(), settings.transports.end(), name) != settings.transports.end();
+    };
+    FailoverOptions failover;
+    failover.process = options.process;
+    failover.reserve = is_wanted("tcp") || is_wanted("auto");
+    failover.log = log;
+    if (failover.reserve) {
+      auto reserve = connections(1);
+      if (!reserve) return reserve;
+      made = make_reserved_transport(*std::move(made), *std::move(reserve));
+      if (!made) return made;
+    }
+    return make_failover_transport(*std::move(made), failover);
   }
 
   // Of a transport that moves frames by a fabric's library, over control connections of its own.

@@ -98,9 +98,22 @@ void Bundle::make_ready(Path& path, Instant now) {
     transport_.options().log.write(LogLevel::info, "failover", "{} is back after {}", path.link->describe(),
                                    format_duration(now - its.lost_at));
   }
-  open_lane(path.lane);
+  transport_.is_reserve(path.lane) ? open_on_reserve(now) : static_cast<void>(open_lane(path.lane));
   transport_.on_reached(path);
   note_work();
+}
+
+// Lanes whose own path could not be connected.
+void Bundle::open_on_reserve(Instant now) {
+  const Path* const reserve = path_of(kReserveLane);
+  if (reserve == nullptr || reserve->state != Path::State::ready) return;
+  for (Slot& each : slots_) {
+    if (each.lane == nullptr || !each.lane->is_connecting() || each.path != nullptr) continue;
+    open_lane(each.lane->lane());
+    plan_redial(each, false, now);
+    transport_.options().log.write(LogLevel::warn, "failover", "{}; all goes over {} until it is connected",
+                                   each.lost_why.text(), reserve->link->describe());
+  }
 }
 
 void Bundle::owe_state(Path& path) {
@@ -147,9 +160,15 @@ void Bundle::lose_path(Path& path, const Status& why, bool may_live, Instant now
   }
   end_path(path, why);
   if (its.lane != nullptr && its.lane->is_connecting()) {
-    its.lane->end(why);
-    its.lane = nullptr;
+    its.lost_why = why;
+    if (transport_.options().reserve && path_of(kReserveLane) != nullptr && now < its.deadline) {
+      open_on_reserve(now);
+    } else {
+      its.lane->end(why);
+      its.lane = nullptr;
+    }
   }
+  if (transport_.is_reserve(path.lane)) end_waiting_lanes();
   if (is_empty()) return close(why);
   if (was != Path::State::connecting) its.ended_here = path.number;
   if (was == Path::State::ready) {
@@ -159,11 +178,25 @@ void Bundle::lose_path(Path& path, const Status& why, bool may_live, Instant now
     its.lost_at = now;
   }
   if (!ready_.empty()) owe_state(*ready_.front());
-  if (its.lane != nullptr) plan_redial(its, has_lasted, now);
+  if (is_wanted(path.lane)) plan_redial(its, has_lasted, now);
   note_work();
   mourn(path.lane);
   if (is_last) return orphan(why, now);
   if (ready_.empty() && (is_orphan() || (seek_at_ != kNever && path.is_relayed()))) seek_relay(now);
+}
+
+bool Bundle::is_wanted(std::uint32_t lane) const {
+  const Lane* const its = slots_[lane].lane;
+  return transport_.is_reserve(lane) || (its != nullptr && its->is_open());
+}
+
+// There is nothing left that they could begin on.
+void Bundle::end_waiting_lanes() {
+  for (Slot& each : slots_) {
+    if (each.lane == nullptr || !each.lane->is_connecting() || each.path != nullptr) continue;
+    each.lane->end(each.lost_why);
+    each.lane = nullptr;
+  }
 }
 
 void Bundle::plan_redial(Slot& its, bool has_lasted, Instant now) {
@@ -248,6 +281,10 @@ Instant Bundle::run_timers(Instant now) {
                   Status(Code::timeout, format("{} is closed: the peer has not greeted before the deadline",
                                                its.path->link->describe())),
                   false, now);
+      } else if (transport_.options().reserve) {
+        its.lane->end(its.lost_why);
+        its.lane = nullptr;
+        if (is_empty()) close(its.lost_why);
       }
       continue;
     }
@@ -260,8 +297,7 @@ Instant Bundle::run_timers(Instant now) {
     }
     if (now >= its.redial) {
       its.redial = kNever;
-      const bool is_wanted = its.lane != nullptr && its.path == nullptr;
-      if (is_wanted &&
+      if (is_wanted(static_cast<std::uint32_t>(lane)) && its.path == nullptr &&
           transport_.dial(*this, static_cast<std::uint32_t>(lane), deadline_after(now, kRedialLimit)) == nullptr)
         plan_redial(its, false, now);
     }

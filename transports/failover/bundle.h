@@ -86,6 +86,9 @@ class Bundle {
   void orphan(const Status& why, Instant now);
   void seek_relay(Instant now);
   void open_waiting_lanes();
+  void open_on_reserve(Instant now);
+  void end_waiting_lanes();
+  bool is_wanted(std::uint32_t lane) const;
   void end_orphan();
   void retire_relays();
   Instant run_relay_timers(Instant now);

@@ -11,7 +11,8 @@ Path* Bundle::path_for(std::uint32_t lane) {
   Path* const own = slots_[lane].path;
   if (own != nullptr && own->state == Path::State::ready) return own;
   if (direct_ == 0) return ready_.empty() ? nullptr : ready_.front();
-  return ready_[turn_++ % direct_];
+  Path* const next = ready_[turn_++ % direct_];
+  return transport_.is_reserve(next->lane) ? ready_[turn_++ % direct_] : next;
 }
 
 SendState Bundle::put(Path*& path, std::uint32_t lane, std::uint64_t number, const Header& header,
@@ -66,10 +67,8 @@ bool Bundle::flush(Path& path) {
   if (!Relays::label(path, 0)) return false;
   if (path.owes_hello) {
     const std::uint64_t wants = transport_.options().relays ? kWantsRelays : 0;
-    const Control hello{ControlKind::hello,
-                        path.lane,
-                        0,
-                        {id_, path.peer_bundle, path.number, transport_.capabilities().lanes_max, wants}};
+    const Control hello{
+        ControlKind::hello, path.lane, 0, {id_, path.peer_bundle, path.number, transport_.paths_max(), wants}};
     if (!send_control(path, hello)) return false;
     path.owes_hello = false;
     path.told_bundle = path.peer_bundle;
@@ -149,7 +148,7 @@ void Bundle::on_delivery(Path& path, Event& event, Instant now) {
     return refuse(format("it confirmed frame {} of lane {}, which it was not sent", path.heard, path.lane));
   }
   set_mark(event.header, 0);
-  if (path.receive_lane >= kLanesLimit) {
+  if (path.receive_lane >= kLanesLimit || transport_.is_reserve(path.receive_lane)) {
     transport_.release(path, event.token);
     return refuse("it sent a frame of no lane");
   }
@@ -222,7 +221,7 @@ void Bundle::on_hello(Path& path, const Control& control, Instant now) {
   peer_wants_ = wants;
   can_relay_ = transport_.options().relays && (wants & kWantsRelays) != 0;
   path.may_relay = can_relay_ && !path.is_relayed();
-  is_resilient_ = std::min<std::uint64_t>(lanes, transport_.capabilities().lanes_max) > 1 || can_relay_;
+  is_resilient_ = std::min<std::uint64_t>(lanes, transport_.paths_max()) > 1 || can_relay_;
   make_ready(path, now);
 }
 

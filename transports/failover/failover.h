@@ -22,6 +22,10 @@
 //    noticed (a cut cable) ends its own side.
 //  - Frames that come too early wait in memory, at most kSpreadBytes of a lane; the sender sees to that. Whoever says
 //    what no correct peer says is cut off, with a sentence.
+//  - With `reserve` the wrapped transport has one lane more, kReserveLane (reserve.h), over another network: a path
+//  on
+//    which nothing goes as long as there is another, and that the caller does not see. A lane whose own path cannot
+//    be connected then begins on it.
 //  - Pairs of which one side has one lane only do nothing of all that, unless both want relays.
 #pragma once
 
@@ -42,6 +46,8 @@ struct FailoverOptions {
   Nanoseconds pause_max = std::chrono::seconds(5);
   // Whether what has no path left goes through a third process, and this one does that for others.
   bool relays = false;
+  // Both sides must have it, or none.
+  bool reserve = false;
   // How long a third is looked for after the end of the last path; how long a connect goes without an answer before.
   Nanoseconds relay_limit = std::chrono::seconds(1);
   Nanoseconds relay_after = std::chrono::seconds(5);

@@ -61,6 +61,7 @@ Result<Link*> FailoverTransport::connect(const ProcessId& peer, std::span<const 
     return Status(Code::invalid, format("lane {} does not exist; lanes are 0 to {}", lane, kLanesLimit - 1));
   Bundle& bundle = make_bundle(peer);
   if (Lane* const known = bundle.lane(lane)) return static_cast<Link*>(known);
+  if (is_reserve(lane)) return Status(Code::invalid, format("lane {} is the one in reserve", lane));
   bundle.address().assign(address.begin(), address.end());
   Path* path = bundle.path_of(lane);
   if (path == nullptr) {
@@ -71,7 +72,9 @@ Result<Link*> FailoverTransport::connect(const ProcessId& peer, std::span<const 
     }
     path = &add_path(*link, bundle);
   }
-  return static_cast<Link*>(bundle.connect(*path, deadline));
+  Lane* const made = bundle.connect(*path, deadline);
+  if (options_.reserve && bundle.path_of(kReserveLane) == nullptr) dial(bundle, kReserveLane, deadline);
+  return static_cast<Link*>(made);
 }
 
 Path* FailoverTransport::dial(Bundle& bundle, std::uint32_t lane, Instant deadline) {

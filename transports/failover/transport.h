@@ -15,6 +15,7 @@
 #include "transports/failover/bundle.h"
 #include "transports/failover/failover.h"
 #include "transports/failover/relays.h"
+#include "transports/failover/reserve.h"
 
 namespace tutti::failover {
 
@@ -56,6 +57,8 @@ class FailoverTransport final : public Transport {
   bool reach(const ProcessId& peer, std::span<const std::byte> address);
   void plan_timer(Instant at) { next_timer_ = std::min(next_timer_, at); }
   const FailoverOptions& options() const { return options_; }
+  bool is_reserve(std::uint32_t lane) const { return options_.reserve && lane == kReserveLane; }
+  std::uint32_t paths_max() const { return capabilities_.lanes_max + (options_.reserve ? 1 : 0); }
   std::uint64_t polls() const { return polls_; }
   Instant now() const { return now_; }
 
