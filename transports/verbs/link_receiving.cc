@@ -24,9 +24,8 @@ void VerbsLink::on_completion(const ibv_wc& completion) {
   common_.add(*this);
   if (completion.status != IBV_WC_SUCCESS) {
     const Rail& rail = queue_pair_->rail();
-    const std::string down = rail.down_since == kNever ? "" : format(", and {} is down", rail.port().name());
-    return fail(format("{} (wc status {}, vendor error {:#x}){}", rail.library().wc_status_str(completion.status),
-                       static_cast<int>(completion.status), completion.vendor_err, down),
+    return fail(format("{} (wc status {}, vendor error {:#x})", rail.library().wc_status_str(completion.status),
+                       static_cast<int>(completion.status), completion.vendor_err),
                 is_of_the_way(completion.status));
   }
   if ((completion.opcode & IBV_WC_RECV) != 0) {
