@@ -152,8 +152,11 @@ struct Maker {
     if (name == "ucx") return fabric<UcxOptions>(&make_ucx_transport, {});
 #endif
 #ifdef TUTTI_HAS_OFI
-    if (name == "ofi")
-      return fabric<OfiOptions>(&make_ofi_transport, {.fabric = {}, .provider = settings.ofi_provider});
+    if (name == "ofi") {
+      OfiOptions ofi;
+      ofi.provider = settings.ofi_provider;
+      return fabric(&make_ofi_transport, std::move(ofi));
+    }
 #endif
     return Status(Code::unsupported, format("this build of Tutti has no {}: what it needs was not there when it was "
                                             "built",

@@ -86,6 +86,9 @@ Result<Port> open_port(const Library& library, ibv_device* device, std::uint8_t 
   port.device_name = library.get_device_name(device);
   port.number = number;
   port.facts.name = format("{} port {}", port.device_name, number);
+  if (device->transport_type == IBV_TRANSPORT_IWARP) {
+    return Status(Code::unsupported, format("verbs: {} is iWARP; InfiniBand and RoCE are possible", port.name()));
+  }
   ibv_context* const context = library.open_device(device);
   if (context == nullptr) return Status::from_errno(errno, format("verbs: {} cannot be opened", port.device_name));
   port.device = std::make_unique<Device>(library, context);

@@ -192,7 +192,6 @@ std::size_t VerbsTransport::poll_completions() {
     for (int batch = 0; batch < kBatchesMax && taken == completions.size(); ++batch) {
       taken = rail->take(completions);
       for (std::size_t i = 0; i < taken; ++i) {
-        if (completions[i].status != IBV_WC_SUCCESS) poll_device_events();  // which may say why
         if (VerbsLink* const link = find(completions[i].wr_id)) link->on_completion(completions[i]);
       }
       all += taken;
