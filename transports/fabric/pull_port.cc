@@ -137,7 +137,7 @@ bool PullPort::hear(std::span<const std::byte> first, std::span<const std::byte>
   }
   Message message{.head = *head, .data = body.data(), .bytes = body.size()};
   if (what == What::announcement) {
-    if (message.bytes != 0 || offers_.size() >= kOffersMax || offers_.contains(number)) {
+    if (message.bytes != 0 || head->bytes == 0 || offers_.size() >= kOffersMax || offers_.contains(number)) {
       fail(format("large message {} was announced in a way that no correct peer does", number));
       return false;
     }
