@@ -29,6 +29,8 @@ def _run(function, rank, size, port, backend, timeout, arguments, results):
     torch.set_num_threads(1)
     os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"})
     os.environ.update({"MASTER_PORT": str(port), "TORCH_CPP_LOG_LEVEL": "ERROR"})
+    # For what takes no process group.
+    os.environ.update({"TUTTI_RANK": str(rank), "TUTTI_SIZE": str(size), "TUTTI_STORE": f"tcp://127.0.0.1:{port}"})
     try:
         limit = datetime.timedelta(seconds=timeout)
         if backend:

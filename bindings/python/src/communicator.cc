@@ -137,6 +137,15 @@ void Communicator::close() {
   drop_completed();
 }
 
+void Communicator::leave(std::optional<double> timeout) {
+  const std::int64_t limit = nanoseconds(timeout);
+  if (users_ > 0) raise_invalid("another thread of this process uses the communicator; leave when it has ended");
+  call([limit](tutti_comm* comm) { return tutti_comm_leave(comm, limit); });
+  comm_ = nullptr;  // freed by that
+  open_ones().erase(this);
+  drop_completed();
+}
+
 void close_all() {
   while (!open_ones().empty()) (*open_ones().begin())->close();
   wait_for_dropped();
@@ -303,6 +312,39 @@ void bind_communicator(nb::module_& module) {
           },
           nb::arg("reason") = nb::none(),
           "Elastic: ends all pending operations on all ranks with AbortedError, so that they call refresh().")
+      .def(
+          "leave", [](Communicator& self, std::optional<double> timeout) { self.leave(timeout); },
+          nb::arg("timeout") = nb::none(),
+          "Elastic: goes, properly, when this rank's operations are complete; the others' next collective raises "
+          "AbortedError, and they refresh. Closes it.")
+      .def(
+          "agree",
+          [](Communicator& self, std::optional<double> timeout) {
+            tutti_call options = TUTTI_CALL_INIT;
+            options.timeout_ns = nanoseconds(timeout);
+            self.call([&](tutti_comm* comm) { return tutti_comm_agree(comm, &options, nullptr); });
+          },
+          nb::arg("timeout") = nb::none(),
+          "Elastic: a verdict on all collectives since the last one, the same on all survivors: they are complete on "
+          "all of them, or all raise.")
+      .def(
+          "grow",
+          [](Communicator& self, std::optional<double> timeout) {
+            tutti_refresh_options options = TUTTI_REFRESH_OPTIONS_INIT;
+            options.timeout_ns = nanoseconds(timeout);
+            self.call([&](tutti_comm* comm) { return tutti_comm_grow(comm, &options); });
+          },
+          nb::arg("timeout") = nb::none(),
+          "Elastic: collective; lets in those who wait to join, without ending anything.")
+      .def_prop_ro(
+          "slot",
+          [](Communicator& self) {
+            int slot = 0;
+            const int rank = self.rank();
+            self.call([&](tutti_comm* comm) { return tutti_comm_slot(comm, rank, &slot); });
+            return slot;
+          },
+          "This member's slot, which does not change as long as it is one.")
       .def(
           "waiting",
           [](Communicator& self) {

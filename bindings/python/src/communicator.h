@@ -32,6 +32,7 @@ class Communicator {
   void finalize(std::optional<double> timeout);
   void abort(const std::optional<std::string>& reason);
   void close();
+  void leave(std::optional<double> timeout);
 
   // Calls a function of the C API with the GIL released; raises what it returns.
   template <typename Function>

@@ -6,6 +6,7 @@
 #include "bindings/python/src/communicator.h"
 #include "bindings/python/src/memory.h"
 #include "bindings/python/src/requests.h"
+#include "bindings/python/src/states.h"
 #include "bindings/python/src/stores.h"
 
 NB_MODULE(_tutti, module) {
@@ -15,6 +16,7 @@ NB_MODULE(_tutti, module) {
   tutti::python::bind_requests(module);
   tutti::python::bind_communicator(module);
   tutti::python::bind_memory(module);
+  tutti::python::bind_states(module);
   tutti::python::bind_stores(module);
   module.def(
       "version",

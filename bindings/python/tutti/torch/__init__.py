@@ -16,8 +16,9 @@ import torch.distributed as dist
 
 import tutti.errors
 from tutti.torch.build import load
+from tutti.torch.elastic import Elastic
 
-__all__ = ["Options", "create_backend", "error", "monitored_barrier", "set_timeout", "use_by_default"]
+__all__ = ["Elastic", "Options", "create_backend", "error", "monitored_barrier", "set_timeout", "use_by_default"]
 
 
 @functools.cache
