@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 LIMIT_SECONDS = 90
+RUNS_LONG = os.environ.get("TUTTI_TEST_LONG") == "1"
 KILLED = "killed"
 
 

@@ -12,7 +12,7 @@ _EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "torch" / 
 
 
 def test_models_are_equal_after_kills_and_joins():
-    if os.environ.get("TUTTI_TEST_LONG") == "1":
+    if ranks.RUNS_LONG:
         arguments = ["--processes", "6", "--kills", "30", "--steps", "10000"]
     else:
         arguments = ["--processes", "3", "--kills", "1", "--steps", "1000", "--every", "0.3"]

@@ -61,7 +61,7 @@ def test_an_unmodified_program_finds_the_backend(tmp_path):
 
 def test_torchrun_starts_the_job_again(tmp_path):
     endpoint = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{ranks.free_port()}"]
-    deaths = 2 if os.environ.get("TUTTI_TEST_LONG") == "1" else 1
+    deaths = 2 if ranks.RUNS_LONG else 1
     done, took = _torchrun(tmp_path, 3, str(deaths), options=["--max-restarts", "3", "--monitor-interval", "0.1", *endpoint])
     assert done.returncode == 0, done.stderr
     for rank in range(3):

@@ -291,7 +291,7 @@ def _compare(size, functions, tolerance, by_gloo=True, arguments=()):
                 assert losses[STEPS - 1] < losses[0], f"{name} has learnt nothing"
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [2, 4] if ranks.RUNS_LONG else [2])
 def test_distributed_data_parallel(size):
     _compare(size, [_ddp, _ddp_small_buckets, _ddp_find_unused, _ddp_no_sync_and_join, _zero], 1e-4)
 
@@ -304,7 +304,7 @@ def test_fully_sharded():
     _compare(2, [_fsdp1], 0.02)
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [2, 4] if ranks.RUNS_LONG else [2])
 def test_fully_sharded_by_parameter(size):
     # gloo cannot average, which this needs, so it is compared with what the same training gives without shards.
     for (losses, _), (whole, _) in ranks.run(size, _each, [_fsdp2, _ddp_clipped], ()):
