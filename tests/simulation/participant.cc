@@ -235,7 +235,7 @@ Observer::Standing Participant::standing() {
 }
 
 bool Participant::refresh(End& end) {
-  constexpr int kTries = 4;
+  constexpr int kTries = 8;  // whoever is let in and does not come costs the others one
   for (int tries = 0; tries < kTries && !leaves_; ++tries) {
     tutti_refresh_options options = TUTTI_REFRESH_OPTIONS_INIT;
     options.timeout_ns = job_.refresh_timeout.count();
