@@ -15,6 +15,7 @@
 #include <memory>
 #include <vector>
 
+#include "perf/benchmarks/two_processes.h"
 #include "src/transport/board.h"
 #include "transports/shm/shm.h"
 
@@ -22,18 +23,6 @@ namespace tutti {
 namespace {
 
 constexpr std::size_t kAddressBytesMax = 512;
-
-[[noreturn]] void give_up(const std::string& why) {
-  std::fprintf(stderr, "benchmark_shm: %s\n", why.c_str());
-  std::_Exit(1);
-}
-
-double seconds_since(Instant begin) { return std::chrono::duration<double>(monotonic_now() - begin).count(); }
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
 
 std::unique_ptr<Transport> make(const ProcessId& process, ShmCopyMode mode, SharedRegions* regions) {
   ShmOptions options;

@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "perf/benchmarks/two_processes.h"
 #include "src/transport/transport.h"
 #include "transports/tcp/tcp.h"
 
@@ -29,13 +30,6 @@ namespace {
 constexpr int kRounds = 20000;
 constexpr std::size_t kStreamBytes = std::size_t{256} << 20;
 
-[[noreturn]] void give_up(const std::string& why) {
-  std::fprintf(stderr, "benchmark_tcp: %s\n", why.c_str());
-  std::_Exit(1);
-}
-
-double seconds_since(Instant begin) { return std::chrono::duration<double>(monotonic_now() - begin).count(); }
-
 double cpu_seconds() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -43,29 +37,6 @@ double cpu_seconds() {
     return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
   };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
-void put(int pipe, const void* data, std::size_t bytes) {
-  if (write(pipe, data, bytes) != static_cast<ssize_t>(bytes)) give_up("the other process has gone");
-}
-
-void get(int pipe, void* data, std::size_t bytes) {
-  for (std::size_t at = 0; at < bytes;) {
-    const ssize_t got = read(pipe, static_cast<char*>(data) + at, bytes - at);
-    if (got <= 0) give_up("the other process has gone");
-    at += static_cast<std::size_t>(got);
-  }
-}
-
-void meet(int pipe) {
-  char c = 0;
-  put(pipe, &c, 1);
-  get(pipe, &c, 1);
 }
 
 // One of the two processes.
@@ -88,14 +59,7 @@ struct Side {
   }
 
   // Returns the number of events.
-  std::size_t poll(const std::function<void(const Event&)>& take) {
-    const std::size_t count = transport->poll(events, monotonic_now());
-    for (std::size_t i = 0; i < count; ++i) {
-      if (events[i].kind == EventKind::closed) give_up(events[i].link->status().text());
-      take(events[i]);
-    }
-    return count;
-  }
+  std::size_t poll(const std::function<void(const Event&)>& take) { return poll_once(*transport, events, take); }
 };
 
 void open_transport(Side& side, std::size_t copied_bytes_max, std::uint32_t lanes) {
@@ -108,19 +72,11 @@ void open_transport(Side& side, std::size_t copied_bytes_max, std::uint32_t lane
   auto made = make_tcp_transport(std::move(options));
   if (!made) give_up(made.status().text());
   side.transport = *std::move(made);
-  ProcessId peer;
-  put(side.pipe, &own, sizeof own);
-  get(side.pipe, &peer, sizeof peer);
-  const auto ours = side.transport->address();
-  std::size_t bytes = ours.size();
-  put(side.pipe, &bytes, sizeof bytes);
-  put(side.pipe, ours.data(), bytes);
-  get(side.pipe, &bytes, sizeof bytes);
-  std::vector<std::byte> address(bytes);
-  get(side.pipe, address.data(), bytes);
+  const OtherSide other = introduce(side.pipe, own, *side.transport);
   if (side.first) {
     for (std::uint32_t lane = 0; lane < lanes; ++lane) {
-      auto link = side.transport->connect(peer, address, lane, monotonic_now() + std::chrono::seconds(10));
+      auto link =
+          side.transport->connect(other.process, other.address, lane, monotonic_now() + std::chrono::seconds(10));
       if (!link) give_up(link.status().text());
     }
   }

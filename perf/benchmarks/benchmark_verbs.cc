@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "perf/benchmarks/two_processes.h"
 #include "src/transport/transport.h"
 #include "transports/tcp/tcp.h"
 #include "transports/verbs/port.h"
@@ -22,32 +23,6 @@
 
 namespace tutti {
 namespace {
-
-[[noreturn]] void give_up(const std::string& why) {
-  std::fprintf(stderr, "benchmark_verbs: %s\n", why.c_str());
-  std::_Exit(1);
-}
-
-double seconds_since(Instant begin) { return std::chrono::duration<double>(monotonic_now() - begin).count(); }
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
-void put(int pipe, const void* data, std::size_t bytes) {
-  if (write(pipe, data, bytes) != static_cast<ssize_t>(bytes)) give_up("the other process has gone");
-}
-
-void get(int pipe, void* data, std::size_t bytes) {
-  if (recv(pipe, data, bytes, MSG_WAITALL) != static_cast<ssize_t>(bytes)) give_up("the other process has gone");
-}
-
-void meet(int pipe) {
-  char c = 0;
-  put(pipe, &c, 1);
-  get(pipe, &c, 1);
-}
 
 // One of the two processes.
 struct Side {
@@ -59,13 +34,7 @@ struct Side {
   std::array<Event, 64> events;
   std::byte* memory = nullptr;
 
-  void poll(const std::function<void(const Event&)>& take) {
-    const std::size_t count = transport->poll(events, monotonic_now());
-    for (std::size_t i = 0; i < count; ++i) {
-      if (events[i].kind == EventKind::closed) give_up(events[i].link->status().text());
-      take(events[i]);
-    }
-  }
+  void poll(const std::function<void(const Event&)>& take) { poll_once(*transport, events, take); }
 };
 
 void open_transport(Side& side, const std::string& device) {
@@ -85,18 +54,10 @@ void open_transport(Side& side, const std::string& device) {
   if (!made) give_up(made.status().text());
   side.transport = *std::move(made);
   side.memory = *side.regions.allocate(std::size_t{4} << 20);
-  ProcessId peer;
-  put(side.pipe, &own, sizeof own);
-  get(side.pipe, &peer, sizeof peer);
-  const auto ours = side.transport->address();
-  std::size_t bytes = ours.size();
-  put(side.pipe, &bytes, sizeof bytes);
-  put(side.pipe, ours.data(), bytes);
-  get(side.pipe, &bytes, sizeof bytes);
-  std::vector<std::byte> address(bytes);
-  get(side.pipe, address.data(), bytes);
+  const OtherSide other = introduce(side.pipe, own, *side.transport);
   if (side.first) {
-    const auto link = side.transport->connect(peer, address, 0, monotonic_now() + std::chrono::seconds(10));
+    const auto link =
+        side.transport->connect(other.process, other.address, 0, monotonic_now() + std::chrono::seconds(10));
     if (!link) give_up(link.status().text());
   }
   while (side.link == nullptr) {
