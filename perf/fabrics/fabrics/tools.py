@@ -1,0 +1,134 @@
+"""The fabrics' own tools: how each is asked for a figure, and what its output says. No process is started here.
+
+A figure is called as benchmark_fabrics calls it. What a tool cannot measure is not in its list, and has no ratio.
+"""
+
+import dataclasses
+
+from comparison.errors import Trouble
+
+MEBI = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One thing to be measured of a transport. `ours`: benchmark_fabrics' name of the figure that answers to it."""
+    name: str  # "latency", "rate", "ping_pong", "one_way", "both_ways", "cpu"
+    bytes: int
+    ours: str
+    unit: str
+    tool: str  # which of the tools measures it; "": none does
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A transport over one fabric. `words`: as benchmark_fabrics takes them."""
+    name: str
+    words: tuple
+    environment: dict = dataclasses.field(default_factory=dict)
+
+
+def targets(names, devices, gid_index, ucx_transports):
+    """The targets of these names: verbs, ucx, or ofi:PROVIDER."""
+    found = []
+    for name in names:
+        transport, _, provider = name.partition(":")
+        if name == "verbs":
+            found.append(Target(name, ("verbs", *devices), {"TUTTI_VERBS_GID_INDEX": str(gid_index)}))
+        elif name == "ucx":
+            found.append(Target(name, ("ucx", ucx_transports), {"UCX_TLS": ucx_transports, "UCX_LOG_LEVEL": "fatal"}))
+        elif transport == "ofi" and provider:
+            found.append(Target(name, ("ofi", provider)))
+        else:
+            raise Trouble(f"{name} is nothing that can be measured; expected verbs, ucx or ofi:PROVIDER")
+    return found
+
+
+def figures(target, sizes):
+    """What is measured of a target, in the order of the table. fi_pingpong gives means, the others medians."""
+    kind = target.words[0]
+    if kind == "verbs":
+        list_ = [Figure("latency", 8, "latency_8_median_us", "us", "ib_write_lat"),
+                 Figure("latency", 8, "latency_8_median_us", "us", "ib_send_lat"),
+                 Figure("rate", 8, "rate_8_per_s", "/s", "ib_write_bw")]
+    elif kind == "ucx":
+        list_ = [Figure("latency", 8, "latency_8_median_us", "us", "ucx_perftest"),
+                 Figure("rate", 8, "rate_8_per_s", "/s", "ucx_perftest")]
+    else:
+        list_ = [Figure("latency", 8, "latency_8_mean_us", "us", "fi_pingpong"),
+                 Figure("rate", 8, "rate_8_per_s", "/s", "")]
+    streams = {"verbs": "ib_write_bw", "ucx": "ucx_perftest"}.get(kind, "")
+    for size in sizes:
+        if kind == "ofi":
+            list_.append(Figure("ping_pong", size, f"ping_pong_{size}_MBps", "MB/s", "fi_pingpong"))
+        list_.append(Figure("one_way", size, f"one_way_{size}_MBps", "MB/s", streams))
+        list_.append(Figure("both_ways", size, f"both_ways_{size}_MBps", "MB/s", streams if kind == "verbs" else ""))
+        list_.append(Figure("cpu", size, f"cpu_{size}_s_per_GB", "s/GB", streams))
+    return list_
+
+
+def messages(figure, ours, seconds):
+    """How many messages the tool is to send so that it measures for about so long as benchmark_fabrics did."""
+    if figure.name == "latency":
+        count = seconds / (2e-6 * ours)
+    elif figure.name == "rate":
+        count = seconds * ours
+    elif figure.name == "cpu":
+        count = seconds * 1e9 / figure.bytes  # at about 1 GB/s; the slower, the longer
+    else:
+        count = seconds * 1e6 * ours / figure.bytes
+    return max(16, min(int(count), 2_000_000))
+
+
+def command(target, figure, count, port):
+    """The tool's words; the client's have the server's address behind them."""
+    size, count, port = str(figure.bytes), str(count), str(port)
+    if figure.tool.startswith("ib_"):
+        words = [figure.tool, "-F", "-p", port, "-s", size, "-n", count, "-x", target.environment["TUTTI_VERBS_GID_INDEX"]]
+        words += ["-b"] if figure.name == "both_ways" else []
+        words += ["-e"] if figure.name == "cpu" else []
+        return [*words, "-d", target.words[1]], [*words, "-d", target.words[2], "localhost"]
+    if figure.tool == "ucx_perftest":
+        test = "ucp_am_lat" if figure.name == "latency" else "ucp_am_bw"
+        waits = ["-E", "sleep"] if figure.name == "cpu" else []
+        return (["ucx_perftest", "-p", port],
+                ["ucx_perftest", "localhost", "-p", port, "-t", test, "-s", size, "-n", count, "-w", "10", "-f", "-v", *waits])
+    if figure.tool == "fi_pingpong":
+        words = ["fi_pingpong", "-p", target.words[1], "-e", "rdm", "-I", count, "-S", size]
+        return [*words, "-B", port], [*words, "-P", port, "127.0.0.1"]
+    raise Trouble(f"{figure.tool} is no tool that this knows")
+
+
+def read(figure, text):
+    """The figure in the client's output, in the figure's unit; of "cpu" there is none in it. None: it is not there."""
+    try:
+        if figure.tool.startswith("ib_"):
+            return _read_perftest(figure, text)
+        if figure.tool == "ucx_perftest":
+            fields = text.strip().splitlines()[-1].split(",")
+            if figure.name == "latency":
+                return float(fields[1])
+            return float(fields[7]) if figure.name == "rate" else 1e-6 * MEBI * float(fields[5])
+        fields = text.strip().splitlines()[-1].split()
+        return float(fields[6]) if figure.name == "latency" else float(fields[5])
+    except (IndexError, ValueError):
+        return None
+
+
+def _read_perftest(figure, text):
+    rows = [line.split() for line in text.splitlines() if line.split() and line.split()[0] == str(figure.bytes)]
+    if figure.name == "latency":
+        return float(rows[-1][4])  # t_typical
+    return 1e6 * float(rows[-1][4]) if figure.name == "rate" else 1e-6 * MEBI * float(rows[-1][3])
+
+
+def read_ours(text):
+    """The figures of benchmark_fabrics by name."""
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            continue
+    return found
