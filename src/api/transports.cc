@@ -97,6 +97,26 @@ struct Maker {
             "where the fabric may be trusted"};
   }
 
+  // Where tcp may be used, lanes that the fabric cannot carry go on over it.
+  Made with_reserve(Made made) const {
+    if (!made) return made;
+    const auto is_wanted = [this](std::string_view name) {
+      return std::find(settings.transports.begin(), settings.transports.end(), name) != settings.transports.end();
+    };
+    FailoverOptions failover;
+    failover.process = options.process;
+    failover.reserve = is_wanted("tcp") || is_wanted("auto");
+    failover.log = log;
+    if (!failover.reserve && (*made)->capabilities().lanes_max == 1) return made;
+    if (failover.reserve) {
+      auto reserve = connections(1);
+      if (!reserve) return reserve;
+      made = make_reserved_transport(*std::move(made), *std::move(reserve));
+      if (!made) return made;
+    }
+    return make_failover_transport(*std::move(made), failover);
+  }
+
   Made verbs() const {
     TUTTI_RETURN_IF_ERROR(check_unencrypted());
     VerbsOptions verbs;
@@ -113,23 +133,7 @@ struct Maker {
     verbs.regions = &Runtime::regions();
     verbs.log = log;
     verbs.make_control = [this] { return connections(static_cast<std::uint32_t>(settings.tcp_connections)); };
-    auto made = make_verbs_transport(std::move(verbs));
-    if (!made) return made;
-    // Where tcp may be used, lanes that RDMA cannot carry go on over it.
-    const auto is_wanted = [this](std::string_view name) {
-      return std::find(settings.transports.begin(), settings.transports.end(), name) != settings.transports.end();
-    };
-    FailoverOptions failover;
-    failover.process = options.process;
-    failover.reserve = is_wanted("tcp") || is_wanted("auto");
-    failover.log = log;
-    if (failover.reserve) {
-      auto reserve = connections(1);
-      if (!reserve) return reserve;
-      made = make_reserved_transport(*std::move(made), *std::move(reserve));
-      if (!made) return made;
-    }
-    return make_failover_transport(*std::move(made), failover);
+    return with_reserve(make_verbs_transport(std::move(verbs)));
   }
 
   // Of a transport that moves frames by a fabric's library, over control connections of its own.
@@ -141,7 +145,7 @@ struct Maker {
     its.fabric.process = options.process;
     its.fabric.host_name = options.host_name;
     its.fabric.log = log;
-    return make_it(*std::move(control), std::move(its));
+    return with_reserve(make_it(*std::move(control), std::move(its)));
   }
 
   Made make(const std::string& name) const {

@@ -2,12 +2,15 @@
 // of every size, a member that is killed, pairs that go different ways in one communicator, and what is said where
 // something cannot be used.
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "src/base/ids.h"
@@ -68,6 +71,69 @@ TEST_P(Fabrics, AMemberThatIsKilledIsNamedByAllOthers) {
     rank.ok(tutti_comm_destroy(comm), "destroy");
   };
   const Outcome outcome = run_job(job, body, {2});
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
+// Cuts every connection of this process but those of Tutti's own TCP, which has these ports; how many that were.
+int cut_connections(int port_first, int port_last) {
+  int cut = 0;
+  for (int descriptor = 0; descriptor < 1024; ++descriptor) {
+    const auto port_of = [&](auto get_name) {
+      sockaddr_storage name{};
+      socklen_t bytes = sizeof name;
+      if (get_name(descriptor, reinterpret_cast<sockaddr*>(&name), &bytes) != 0) return -1;
+      if (name.ss_family == AF_INET) return static_cast<int>(ntohs(reinterpret_cast<sockaddr_in&>(name).sin_port));
+      if (name.ss_family == AF_INET6) return static_cast<int>(ntohs(reinterpret_cast<sockaddr_in6&>(name).sin6_port));
+      return -1;
+    };
+    const auto is_other = [&](int port) { return port > 0 && (port < port_first || port > port_last); };
+    if (is_other(port_of(getsockname)) && is_other(port_of(getpeername)) && shutdown(descriptor, SHUT_RDWR) == 0)
+      ++cut;
+  }
+  return cut;
+}
+
+// The fabric's connections of one rank are cut in the middle of an operation, with tcp in the list: the sums are
+// those of an undisturbed run, on every rank, and so are those that follow.
+TEST_P(Fabrics, LanesWhoseFabricIsLostUnderWayGoOnOverTcp) {
+  constexpr int kPorts = 64;
+  const int port_first = 20'000 + getpid() % 150 * kPorts;
+  const int port_last = port_first + kPorts - 1;
+  Job job;
+  job.ranks = 3;
+  job.settings = std::string("TUTTI_TIMEOUT=60s TUTTI_LOG=info TUTTI_TRANSPORTS=") + GetParam() +
+                 ",tcp TUTTI_TCP_PORTS=" + std::to_string(port_first) + "-" + std::to_string(port_last);
+  const Outcome outcome = run_job(job, [&](Rank& rank) {
+    const OwnLog log;
+    tutti_comm* const comm = rank.create("dp0");
+    if (comm == nullptr || !sums_are_right(rank, comm)) return;
+    constexpr std::size_t kElements = 1 << 20;
+    const auto input = [](int r, std::size_t i) {
+      return 1.0f / static_cast<float>(1 + (i * 7 + static_cast<std::size_t>(r)) % 1009);
+    };
+    std::vector<float> first;
+    int cut = 0;
+    for (int turn = 0; turn < 12; ++turn) {
+      std::vector<float> data(kElements);
+      for (std::size_t i = 0; i < kElements; ++i) data[i] = input(rank.rank(), i);
+      tutti_request* request = nullptr;
+      if (!rank.ok(tutti_all_reduce(data.data(), data.data(), kElements, TUTTI_FLOAT32, TUTTI_SUM, comm, nullptr,
+                                    &request),
+                   "all_reduce"))
+        return;
+      if (rank.rank() == 1 && turn == 4) cut = cut_connections(port_first, port_last);
+      if (!rank.ok(tutti_request_wait(&request, -1), "wait")) return;
+      if (first.empty()) first = data;
+      if (!rank.check(data == first, "other bits than before the cut, in turn " + std::to_string(turn))) return;
+    }
+    if (rank.rank() == 1) {
+      rank.check(cut > 0, "there was no connection to cut");
+      const std::string text = log.text();
+      rank.check(lines_with(text, "The process is still there") > 0, "no lane was lost: " + text);
+    }
+    rank.ok(tutti_comm_finalize(comm, 0), "finalize");
+    rank.ok(tutti_comm_destroy(comm), "destroy");
+  });
   EXPECT_TRUE(outcome.is_clean()) << outcome.text();
 }
 

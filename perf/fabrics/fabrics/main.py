@@ -51,10 +51,6 @@ def _listens(port):
     return False
 
 
-def _cpu(usage):
-    return usage.ru_utime + usage.ru_stime
-
-
 class Tools:
     """Starts tools, each time on another port."""
 
@@ -68,14 +64,16 @@ class Tools:
         if shutil.which(server_words[0]) is None:
             raise Trouble(f"{server_words[0]} is not installed (scripts/packages, group fabrics)")
         environment = {**os.environ, **target.environment}
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         before = os.times()
         with subprocess.Popen(server_words, env=environment, **quiet) as server:
             try:
                 limit = time.monotonic() + _LIMIT_S
                 while not _listens(self._port):
                     if server.poll() is not None or time.monotonic() > limit:
-                        raise Trouble(f"{' '.join(server_words)} does not start")
+                        server.kill()
+                        last = server.stderr.read().strip().splitlines()[-1:]
+                        raise Trouble(f"{' '.join(server_words)} does not start: {''.join(last)}")
                     time.sleep(0.01)
                 client = subprocess.run(client_words, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
                                         text=True, timeout=_LIMIT_S, check=False)

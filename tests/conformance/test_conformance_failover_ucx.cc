@@ -1,0 +1,31 @@
+// Fail-over from UCX's transport to tcp against the conformance suite.
+#include "tests/conformance/tcp_world.h"
+#include "transports/failover/failover.h"
+#include "transports/failover/reserve.h"
+#include "transports/ucx/ucx.h"
+
+namespace tutti::conformance {
+namespace {
+
+class FailoverUcxWorld final : public World {
+ public:
+  bool lanes_end_together() const override { return true; }
+  std::unique_ptr<Transport> make(const ProcessId& id) override {
+    UcxOptions options;
+    options.fabric.process = id;
+    options.fabric.host_name = host_name();
+    options.transports = "tcp";
+    auto fabric = make_ucx_transport(make_loopback_tcp(id, 1), std::move(options));
+    if (!fabric) ADD_FAILURE() << fabric.status().text();
+    auto tcp = make_loopback_tcp(id, 1);
+    if (!fabric || tcp == nullptr) return nullptr;
+    auto both = make_reserved_transport(*std::move(fabric), std::move(tcp));
+    if (!both) ADD_FAILURE() << both.status().text();
+    return both ? make_failover_transport(*std::move(both), {.process = id, .reserve = true}) : nullptr;
+  }
+};
+
+}  // namespace
+}  // namespace tutti::conformance
+
+TUTTI_CONFORMANCE(FailoverUcx, std::make_unique<FailoverUcxWorld>());
