@@ -14,44 +14,57 @@ namespace {
 // How long what is under way is waited for when a group is shut down.
 constexpr Milliseconds kFarewell = std::chrono::seconds(5);
 
-Group::Options group_options(const Backend::Options& options) {
+}  // namespace
+
+Group::Options Backend::group_options(const Options& options) {
   const std::string& name =
       options.group_desc.empty() || options.group_desc == "undefined" ? options.group_name : options.group_desc;
   return {name.empty() ? "torch" : name, options.settings, options.attempt, options.timeout};
 }
 
-}  // namespace
-
 Backend::Backend(c10::intrusive_ptr<c10d::Store> store, int rank, int size, c10::intrusive_ptr<Options> options)
-    : c10d::Backend(rank, size),
-      store_(std::move(store)),
-      options_(std::move(options)),
-      group_(Group::create(store_, rank, size, group_options(*options_))) {
+    : c10d::Backend(rank, size), store_(std::move(store)), options_(std::move(options)), handle_(new_handle()) {
+  if (!starts_unconfigured(*options_)) group_ = Group::create(store_, rank, size, group_options(*options_));
   init();
 }
 
-Backend::~Backend() { group_->close(); }
+Backend::~Backend() {
+  if (group_) group_->close();
+}
+
+std::shared_ptr<Group> Backend::current() const {
+  const std::lock_guard lock(mutex_);
+  return group_;
+}
+
+std::shared_ptr<Group> Backend::group() const {
+  auto found = current();
+  TORCH_CHECK(found, "tutti: the process group has no members yet: it was made with enable_reconfigure, and ",
+              "reconfigure() has to be called first");
+  return found;
+}
 
 void Backend::setTimeout(Milliseconds timeout) {
   options_->timeout = timeout;
-  group_->set_timeout(timeout);
+  const std::lock_guard lock(mutex_);
+  if (group_) group_->set_timeout(timeout);
 }
 
 Launch Backend::prepare(c10d::OpType type, const char* title, Milliseconds timeout, bool is_async) const {
   Launch launch;
   launch.type = type;
   launch.title = title;
-  launch.timeout = timeout == c10d::kUnsetTimeout || timeout == kNoTimeout ? group_->timeout() : timeout;
+  launch.timeout = timeout == c10d::kUnsetTimeout || timeout == kNoTimeout ? group()->timeout() : timeout;
   launch.is_async = is_async;
   return launch;
 }
 
 c10::intrusive_ptr<Flight> Backend::take_off(Launch launch) {
-  if (group_->has_flights()) {
-    group_->look_after();
+  if (group()->has_flights()) {
+    group()->look_after();
     wait_for_memory(launch);
   }
-  auto flight = c10::make_intrusive<Flight>(group_, std::move(launch), sequence_.fetch_add(1));
+  auto flight = c10::make_intrusive<Flight>(group(), std::move(launch), sequence_.fetch_add(1));
   flight->start();
   return flight;
 }
@@ -66,7 +79,7 @@ WorkPointer Backend::start(Launch launch) {
 // run side by side.
 void Backend::wait_for_memory(const Launch& launch) {
   if (c10d::isP2POp(launch.type)) return;
-  for (const auto& flight : group_->flights()) {
+  for (const auto& flight : group()->flights()) {
     if (flight->is_point_to_point() || !flight->touches(launch)) continue;
     try {
       flight->wait();
@@ -127,8 +140,8 @@ WorkPointer Backend::receive(Tensors& tensors, int source, int tag, c10d::OpType
     launch.endings.push_back([memory, target = tensors[0]] { write_back(memory, target); });
   }
   launch.memory.push_back(memory);
-  if (group_->has_flights()) group_->look_after();
-  const auto flight = c10::make_intrusive<Flight>(group_, std::move(launch), sequence_.fetch_add(1));
+  if (group()->has_flights()) group()->look_after();
+  const auto flight = c10::make_intrusive<Flight>(group(), std::move(launch), sequence_.fetch_add(1));
   flight->receive({source, tag, static_cast<std::byte*>(memory.data_ptr()), memory.nbytes()});
   if (is_coalescing_) coalesced_.push_back(flight);
   return flight;
@@ -186,23 +199,24 @@ at::Tensor Backend::allocateTensor(long size, at::TensorOptions options) {
   void* memory = nullptr;
   const std::size_t bytes = static_cast<std::size_t>(size) * options.dtype().itemsize();
   const Failure failure = Failure::of(tutti_mem_alloc(&memory, bytes));
-  if (!failure.is_ok()) raise(failure, "tutti: allocateTensor", group_->options().name);
+  if (!failure.is_ok()) raise(failure, "tutti: allocateTensor", group()->options().name);
   return at::from_blob(
       memory, {size}, [](void* used) { tutti_mem_free(used); }, options.device(at::kCPU));
 }
 
 void Backend::registerOnCompletionHook(std::function<void(std::shared_ptr<c10d::WorkInfo>)>&& hook) {
-  TORCH_CHECK(!group_->on_completion, "tutti: there is an onCompletion hook already");
-  group_->on_completion = std::move(hook);
+  TORCH_CHECK(!group()->on_completion, "tutti: there is an onCompletion hook already");
+  group()->on_completion = std::move(hook);
 }
 
 void Backend::waitForPendingWorks() {
-  for (const auto& flight : group_->flights()) flight->wait();
+  for (const auto& flight : group()->flights()) flight->wait();
 }
 
 Failure Backend::failure() {
+  if (!current()) return {};
   std::string text(4096, '\0');
-  Failure failure = group_->use([&](tutti_comm* comm) { return tutti_comm_error(comm, text.data(), text.size()); });
+  Failure failure = group()->use([&](tutti_comm* comm) { return tutti_comm_error(comm, text.data(), text.size()); });
   if (!failure.is_ok() && text[0] != '\0') failure.text = text.c_str();
   return failure;
 }
@@ -220,6 +234,14 @@ c10d::ErrorType Backend::getError() {
   }
 }
 
-void Backend::shutdown() { group_->shut_down(kFarewell); }
+void Backend::abort_because(const std::string& reason) {
+  const auto ended = current();
+  if (ended) ended->abort(reason.c_str());
+}
+
+void Backend::shutdown() {
+  const auto ended = current();
+  if (ended) ended->shut_down(kFarewell);
+}
 
 }  // namespace tutti::pytorch

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <unordered_set>
 #include <vector>
 
 #include "bindings/torch/src/flight.h"
@@ -24,6 +26,9 @@ class Backend final : public c10d::Backend {
     Options() : c10d::Backend::Options(kName) {}
     std::string settings;  // "TUTTI_TRANSPORTS=tcp": go before the environment's
     std::string attempt;   // of the job: Group::Options
+#ifdef C10D_BACKEND_HAS_RECONFIGURE
+    c10::intrusive_ptr<c10d::Backend::Options> clone() const override { return c10::make_intrusive<Options>(*this); }
+#endif
   };
 
   Backend(c10::intrusive_ptr<c10d::Store> store, int rank, int size, c10::intrusive_ptr<Options> options);
@@ -77,6 +82,13 @@ class Backend final : public c10d::Backend {
   c10::intrusive_ptr<c10d::Backend> shrink(const std::vector<std::int64_t>& excluded, int flags,
                                            const c10::intrusive_ptr<c10d::Backend::Options>& options) override;
 
+#ifdef C10D_BACKEND_HAS_RECONFIGURE  // torch 2.14 and later
+  bool supportsReconfigure() const override { return true; }
+  c10d::ReconfigureHandle get_reconfigure_handle() const override { return handle_; }
+  // Collective over the members that are named; blocks until all have come. What there was before is closed.
+  WorkPointer reconfigure(const c10d::ReconfigureOptions& options) override;
+#endif
+
   bool supportsTensorAlloc(c10::DeviceIndex) override { return true; }
   at::Tensor allocateTensor(long size, at::TensorOptions options) override;
 
@@ -84,13 +96,19 @@ class Backend final : public c10d::Backend {
   void waitForPendingWorks() override;
   void enableCollectivesTiming() override {}
   c10d::ErrorType getError() override;
-  void abort() override { group_->abort("abort() of its process group was called"); }
+  void abort() override { abort_because("abort() of its process group was called"); }
+  void abort_because(const std::string& reason);
   void shutdown() override;
 
   // What has gone wrong; OK while nothing has.
   Failure failure();
 
  private:
+  static Group::Options group_options(const Options& options);
+  static bool starts_unconfigured(const Options& options);
+  static std::string new_handle();
+  std::shared_ptr<Group> current() const;  // null where there is none yet
+  std::shared_ptr<Group> group() const;    // throws then
   Launch prepare(c10d::OpType type, const char* title, Milliseconds timeout, bool is_async = true) const;
   WorkPointer start(Launch launch);
   c10::intrusive_ptr<Flight> take_off(Launch launch);
@@ -109,7 +127,10 @@ class Backend final : public c10d::Backend {
 
   const c10::intrusive_ptr<c10d::Store> store_;
   const c10::intrusive_ptr<Options> options_;
-  const std::shared_ptr<Group> group_;
+  const std::string handle_;  // this process's name where members are listed
+  mutable std::mutex mutex_;
+  std::shared_ptr<Group> group_;            // under the mutex; null before the first reconfigure()
+  std::unordered_set<std::int64_t> uuids_;  // of the groups so far
   std::atomic<std::uint64_t> sequence_{0};
   bool is_coalescing_ = false;
   std::vector<WorkPointer> coalesced_;

@@ -10,9 +10,9 @@ std::string kind_of(const Failure& failure) {
   const std::string rank = failure.rank < 0 ? "" : " (rank " + std::to_string(failure.rank) + ")";
   switch (failure.status) {
     case TUTTI_TIMEOUT:
-      return " Timed out" + (rank.empty() ? std::string(" ") : rank);
+      return failure.rank < 0 ? " Timed out " : " Timed out waiting for rank " + std::to_string(failure.rank);
     case TUTTI_PEER_LOST:
-      return ": a link was closed" + (rank.empty() ? std::string(" ") : rank);
+      return ": Connection closed by peer" + rank;
     case TUTTI_ABORTED:
       return " was aborted" + rank;
     default:

@@ -20,7 +20,7 @@ struct Failure {
 };
 
 // DistBackendError: the operation ("tutti:all_reduce"), the group, the rank, and Tutti's sentence. Says " Timed out "
-// and " closed " where programs that tell causes apart by torch's usual words look for these.
+// and "Connection closed by peer", by which programs and torchft tell gloo's errors apart.
 std::exception_ptr exception_of(const Failure& failure, const std::string& what, const std::string& group);
 [[noreturn]] void raise(const Failure& failure, const std::string& what, const std::string& group);
 

@@ -25,6 +25,9 @@ c10::intrusive_ptr<Backend> create(const c10::intrusive_ptr<c10d::Store>& store,
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   py::module_::import("torch.distributed");  // has the classes that these derive from
   py::class_<Backend::Options, c10d::Backend::Options, c10::intrusive_ptr<Backend::Options>>(module, "Options")
+#ifdef C10D_BACKEND_HAS_RECONFIGURE
+      .def_readwrite("enable_reconfigure", &Backend::Options::enable_reconfigure)
+#endif
       .def(py::init<>())
       .def_readwrite("settings", &Backend::Options::settings)
       .def_readwrite("attempt", &Backend::Options::attempt)
@@ -41,6 +44,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
            py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("options", &Backend::getBackendOptions)
       .def("set_timeout", &Backend::setTimeout)
+      .def("abort_because", &Backend::abort_because, py::call_guard<py::gil_scoped_release>())
       .def("perform_nocolor_split", [](Backend&, const py::object&) {})  // a split is the affair of its members
       .def("failure", [](Backend& self) {
         tutti::pytorch::Failure failure;

@@ -43,7 +43,20 @@ def create_backend(options: Any, given: Any) -> Any:
     made.group_name = options.group_id
     made.global_ranks_in_group = list(options.global_ranks_in_group)
     made.attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if getattr(options, "enable_reconfigure", False):  # torch 2.14 and later
+        made.enable_reconfigure = True
     return _extension().Backend(options.store, options.group_rank, options.group_size, made)
+
+
+def make_backend(
+    store: dist.Store, rank: int, size: int, timeout: datetime.timedelta, *, settings: str = "", name: str = "torch"
+) -> Any:
+    """A backend for who makes process groups without torch.distributed's functions, as torchft does. The part of the store
+    must be new to the group; name: in messages."""
+    options = Options(settings)
+    options.timeout = timeout
+    options.group_name = name
+    return _extension().Backend(store, rank, size, options)
 
 
 def _backend(group: dist.ProcessGroup | None) -> Any:
