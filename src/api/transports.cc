@@ -1,6 +1,9 @@
 #include "src/api/transports.h"
 
+#include <strings.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "src/api/runtime.h"
@@ -9,6 +12,7 @@
 #include "src/base/secret.h"
 #include "transports/failover/failover.h"
 #include "transports/failover/reserve.h"
+#include "transports/ncclnet/ncclnet.h"
 #include "transports/self/self_transport.h"
 #include "transports/shm/shm.h"
 #include "transports/tcp/tcp.h"
@@ -25,6 +29,7 @@ namespace tutti {
 namespace {
 
 using Made = Result<std::unique_ptr<Transport>>;
+constexpr const char* kPluginVariable = "NCCL_NET_PLUGIN";
 
 struct Maker {
   const Settings& settings;
@@ -148,10 +153,19 @@ struct Maker {
     return with_reserve(make_it(*std::move(control), std::move(its)));
   }
 
+  Made ncclnet() const {
+    NcclnetOptions its;
+    const std::string named = named_plugin(settings.ncclnet_plugin, std::getenv(kPluginVariable));
+    if (!named.empty()) its.plugin = named;
+    its.device = settings.ncclnet_device;
+    return fabric(&make_ncclnet_transport, std::move(its));
+  }
+
   Made make(const std::string& name) const {
     if (name == "shm") return shm();
     if (name == "tcp") return tcp();
     if (name == "verbs") return verbs();
+    if (name == "ncclnet") return ncclnet();
 #ifdef TUTTI_HAS_UCX
     if (name == "ucx") return fabric<UcxOptions>(&make_ucx_transport, {});
 #endif
@@ -170,7 +184,7 @@ struct Maker {
 
 // The transports for fabrics that this build has.
 std::vector<std::string_view> built_fabrics() {
-  std::vector<std::string_view> built = {"verbs"};
+  std::vector<std::string_view> built = {"verbs", "ncclnet"};
 #ifdef TUTTI_HAS_UCX
   built.push_back("ucx");
 #endif
@@ -197,8 +211,8 @@ bool is_efa(const std::string& folder, const std::string& device) {
 
 }  // namespace
 
-std::vector<std::string> automatic_transports(const std::string& classes,
-                                              const std::vector<std::string_view>& built) {
+std::vector<std::string> automatic_transports(const std::string& classes, const std::vector<std::string_view>& built,
+                                              const std::string& plugin) {
   const auto has = [&](std::string_view name) { return std::find(built.begin(), built.end(), name) != built.end(); };
   const std::string rdma = classes + "/infiniband";
   const auto rdma_devices = devices(rdma);
@@ -209,14 +223,22 @@ std::vector<std::string> automatic_transports(const std::string& classes,
   std::vector<std::string> names = {"self", "shm"};
   if (has_verbs && (has("verbs") || has("ucx"))) names.emplace_back(has("verbs") ? "verbs" : "ucx");
   if ((has_efa || has_slingshot) && has("ofi")) names.emplace_back("ofi");
+  if (!plugin.empty() && has("ncclnet")) names.emplace_back("ncclnet");
   names.emplace_back("tcp");
   return names;
+}
+
+std::string named_plugin(const std::string& setting, const char* variable) {
+  if (!setting.empty() || variable == nullptr || strcasecmp(variable, "none") == 0) return setting;
+  return variable;
 }
 
 Result<std::vector<std::unique_ptr<Transport>>> make_transports(const Settings& settings,
                                                                 const EngineOptions& options, const Log& log) {
   const bool is_automatic = settings.transports == std::vector<std::string>{"auto"};
-  const auto wanted = is_automatic ? automatic_transports("/sys/class", built_fabrics()) : settings.transports;
+  const std::string plugin = named_plugin(settings.ncclnet_plugin, std::getenv(kPluginVariable));
+  const auto wanted =
+      is_automatic ? automatic_transports("/sys/class", built_fabrics(), plugin) : settings.transports;
   Maker maker{settings, options, log};
   std::vector<std::unique_ptr<Transport>> transports;
   transports.push_back(maker.self());
@@ -232,8 +254,8 @@ Result<std::vector<std::unique_ptr<Transport>>> make_transports(const Settings& 
     }
     const bool is_optional = is_automatic && name != "shm" && name != "tcp";
     if (!is_optional) return made.status().prefixed(format("transport {} (TUTTI_TRANSPORTS) cannot be used", name));
-    log.write(LogLevel::warn, "transports", "there is a device for {}, which cannot be used: {}. Going on without",
-              name, made.status().text());
+    log.write(LogLevel::warn, "transports", "there is a {} for {}, which cannot be used: {}. Going on without",
+              name == "ncclnet" ? "plug-in" : "device", name, made.status().text());
   }
   return transports;
 }

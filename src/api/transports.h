@@ -19,7 +19,13 @@ Result<std::vector<std::unique_ptr<Transport>>> make_transports(const Settings& 
                                                                 const EngineOptions& options, const Log& log);
 
 // What auto stands for on a host whose devices are listed below `classes` (/sys/class): self, shm, whatever drives a
-// NIC for RDMA that is there, tcp. `built` are the transports of this build.
-std::vector<std::string> automatic_transports(const std::string& classes, const std::vector<std::string_view>& built);
+// NIC for RDMA that is there, ncclnet where a plug-in is named, tcp. `built` are the transports of this build;
+// `plugin` is what named_plugin() says.
+std::vector<std::string> automatic_transports(const std::string& classes, const std::vector<std::string_view>& built,
+                                              const std::string& plugin);
+
+// The network plug-in of NCCL's that somebody has asked for: by TUTTI_NCCLNET_PLUGIN (`setting`), else by
+// NCCL_NET_PLUGIN (`variable`, may be null), where "none" asks for none. Empty: nobody has.
+std::string named_plugin(const std::string& setting, const char* variable);
 
 }  // namespace tutti

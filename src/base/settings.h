@@ -67,6 +67,8 @@ struct Settings {
 
   std::vector<std::string> transports;
   std::string ofi_provider;
+  std::string ncclnet_plugin;
+  std::string ncclnet_device;
   std::string algorithm;
   std::uint64_t segment_bytes;
   std::uint64_t eager_bytes;

@@ -26,8 +26,9 @@ class Classes {
     std::filesystem::create_directories(folder);
     std::filesystem::create_symlink("../../drivers/" + driver, folder / "driver");
   }
-  std::vector<std::string> chosen(const std::vector<std::string_view>& built = {"verbs", "ucx", "ofi"}) const {
-    return automatic_transports(path_.string(), built);
+  std::vector<std::string> chosen(const std::vector<std::string_view>& built = {"verbs", "ucx", "ofi", "ncclnet"},
+                                  const std::string& plugin = {}) const {
+    return automatic_transports(path_.string(), built, plugin);
   }
 
  private:
@@ -52,6 +53,20 @@ TEST(Transports, ADeviceBringsTheTransportThatDrivesIt) {
   const Classes slingshot;
   slingshot.add("cxi", "cxi0", "cxi_ss1");
   EXPECT_EQ(slingshot.chosen(), (Names{"self", "shm", "ofi", "tcp"}));
+}
+
+TEST(Transports, APlugInOfNcclIsLoadedOnlyWhereOneIsNamed) {
+  EXPECT_EQ(named_plugin("", nullptr), "");
+  EXPECT_EQ(named_plugin("", ""), "");
+  EXPECT_EQ(named_plugin("", "None"), "");
+  EXPECT_EQ(named_plugin("", "ofi"), "ofi");
+  EXPECT_EQ(named_plugin("uccl", "ofi"), "uccl");
+  EXPECT_EQ(named_plugin("uccl", "none"), "uccl");
+
+  const Classes infiniband;
+  infiniband.add("infiniband", "mlx5_0", "mlx5_core");
+  EXPECT_EQ(infiniband.chosen({"verbs", "ncclnet"}, "ofi"), (Names{"self", "shm", "verbs", "ncclnet", "tcp"}));
+  EXPECT_EQ(Classes().chosen({"verbs", "ncclnet"}, "ofi"), (Names{"self", "shm", "ncclnet", "tcp"}));
 }
 
 }  // namespace

@@ -78,8 +78,8 @@ TEST(Settings, ABadValueIsNamedWithWhatWasExpected) {
   EXPECT_EQ(refusal("TUTTI_TCP_CONNECTIONS=abc"), "TUTTI_TCP_CONNECTIONS is \"abc\"; expected a whole number");
   EXPECT_EQ(refusal("TUTTI_LOG=loud"), "TUTTI_LOG is \"loud\"; expected error, warn, info, debug or trace");
   EXPECT_EQ(refusal("TUTTI_TRANSPORTS=shm,rdma"),
-            "TUTTI_TRANSPORTS is \"shm,rdma\"; expected a list of auto, self, shm, verbs, ucx, ofi or tcp separated by "
-            "commas");
+            "TUTTI_TRANSPORTS is \"shm,rdma\"; expected a list of auto, self, shm, verbs, ucx, ofi, ncclnet or tcp "
+            "separated by commas");
   EXPECT_EQ(refusal("TUTTI_TRANSPORTS=shm,shm"),
             "TUTTI_TRANSPORTS is \"shm,shm\"; expected each name once, not shm twice");
   EXPECT_EQ(refusal("TUTTI_TCP_PORTS=41000-40000"),

@@ -20,7 +20,11 @@
 namespace tutti_test {
 namespace {
 
-class Fabrics : public ::testing::TestWithParam<const char*> {};
+class Fabrics : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override { setenv("TUTTI_NCCLNET_PLUGIN", TUTTI_TEST_NET_FOLDER "/libnccl-net-test_v10.so", 1); }
+  void TearDown() override { unsetenv("TUTTI_NCCLNET_PLUGIN"); }
+};
 
 // Sums of every size over all ranks, three times each.
 bool sums_are_right(Rank& rank, tutti_comm* comm) {
@@ -143,7 +147,7 @@ INSTANTIATE_TEST_SUITE_P(Ucx, Fabrics, ::testing::Values("ucx"));
 #ifdef TUTTI_HAS_OFI
 INSTANTIATE_TEST_SUITE_P(Ofi, Fabrics, ::testing::Values("ofi"));
 #endif
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Fabrics);
+INSTANTIATE_TEST_SUITE_P(Ncclnet, Fabrics, ::testing::Values("ncclnet"));
 
 #ifdef TUTTI_HAS_OFI
 // Ranks 0 and 1 have another provider of libfabric's than ranks 2 and 3, so that each has one peer that it reaches by

@@ -1,0 +1,305 @@
+// The transport over NCCL's plug-ins: every version of the interface moves frames, what is no plug-in or a bad one is
+// refused with a sentence, and what a plug-in fails in under a link ends that link with the plug-in's own words.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <functional>
+
+#include "tests/conformance/tcp_world.h"
+#include "tests/transport_ncclnet/broken_plugin.h"
+#include "transports/ncclnet/ncclnet.h"
+
+namespace tutti {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Node {
+  explicit Node(const std::string& plugin, const std::string& device = {}) {
+    id = *new_process_id();
+    NcclnetOptions options;
+    options.fabric.process = id;
+    options.fabric.host_name = "node";
+    options.fabric.log = Log(LogLevel::debug, [this](LogLevel, std::string_view area, std::string_view text) {
+      log += std::string(area) + ": " + std::string(text) + "\n";
+    });
+    options.plugin = plugin;
+    options.device = device;
+    auto made = make_ncclnet_transport(conformance::make_loopback_tcp(id, 1), std::move(options));
+    if (made) transport = *std::move(made);
+    status = made.status();
+  }
+
+  void poll() {
+    Event events[16];
+    const std::size_t count = transport->poll(events, monotonic_now());
+    for (std::size_t i = 0; i < count; ++i) {
+      const Event& event = events[i];
+      if (event.kind == EventKind::connected) link = event.link;
+      if (event.kind == EventKind::closed) closed = event.link->status();
+      if (event.kind == EventKind::fetched) got.push_back(target);
+      if (event.kind == EventKind::fetched) event.link->release(event.token);
+      if (event.kind != EventKind::delivery) continue;
+      target.assign(event.bytes, std::byte{});
+      if (event.data == nullptr && event.bytes > 0) {
+        static_cast<void>(event.link->fetch(event.token, target.data()));
+        continue;
+      }
+      got.emplace_back(event.data, event.data + event.bytes);
+      event.link->release(event.token);
+    }
+  }
+
+  ProcessId id;
+  std::string log;
+  Status status;
+  std::unique_ptr<Transport> transport;
+  Link* link = nullptr;
+  Status closed;
+  std::vector<std::byte> target;
+  std::vector<std::vector<std::byte>> got;
+};
+
+bool until(Node& a, Node& b, const std::function<bool()>& condition) {
+  const Instant give_up = monotonic_now() + 20s;
+  while (monotonic_now() < give_up) {
+    if (condition()) return true;
+    a.poll();
+    b.poll();
+  }
+  return false;
+}
+
+// Whether the link came to be; else it was closed on both sides.
+bool join(Node& a, Node& b) {
+  const auto link = a.transport->connect(b.id, b.transport->address(), 0, monotonic_now() + 10s);
+  EXPECT_TRUE(link.is_ok()) << link.status().text();
+  EXPECT_TRUE(until(a, b, [&] { return (a.link != nullptr && b.link != nullptr) || !a.closed.is_ok(); }));
+  return a.link != nullptr && b.link != nullptr;
+}
+
+std::vector<std::byte> pattern(std::size_t bytes) {
+  std::vector<std::byte> made(bytes);
+  for (std::size_t i = 0; i < bytes; ++i) made[i] = static_cast<std::byte>(i * 7 + i / 251);
+  return made;
+}
+
+std::string refusal(const std::string& plugin, const std::string& device = {}) {
+  const Node node(plugin, device);
+  EXPECT_EQ(node.transport, nullptr);
+  EXPECT_TRUE(node.status.code() == Code::unsupported || node.status.code() == Code::invalid) << node.status.text();
+  return node.status.text();
+}
+
+}  // namespace
+
+class NcclnetVersions : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(NcclnetVersions, FramesOfEverySizeGetThrough) {
+  Node a(test_plugin(GetParam()));
+  Node b(test_plugin(GetParam()), "lo1");
+  ASSERT_NE(a.transport, nullptr) << a.status.text();
+  ASSERT_NE(b.transport, nullptr) << b.status.text();
+  ASSERT_TRUE(join(a, b));
+
+  const std::size_t sizes[] = {0, 8, 16 << 10, (16 << 10) + 1, 300'000, 4 << 20};
+  std::vector<std::vector<std::byte>> sent;
+  for (const std::size_t size : sizes) {
+    sent.push_back(pattern(size));
+    ASSERT_TRUE(
+        until(a, b, [&] { return a.link->send({}, sent.back().data(), size, sent.size()) != SendState::again; }));
+    ASSERT_TRUE(until(a, b, [&] { return b.got.size() == sent.size(); })) << size << b.closed.text();
+  }
+
+  EXPECT_EQ(b.got, sent);
+  EXPECT_NE(a.log.find("ncclnet: NCCL plug-in Test (" + std::string(GetParam()) + ") of "), std::string::npos)
+      << a.log;
+  EXPECT_NE(b.log.find("uses device 1, lo1"), std::string::npos) << b.log;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, NcclnetVersions, ::testing::Values("v8", "v9", "v10", "v11", "v12"));
+
+TEST(Ncclnet, WhatIsNoPlugInIsRefusedWithASentence) {
+  const std::string missing = refusal("no-such-thing");
+  EXPECT_EQ(missing.find("libnccl-net-no-such-thing.so cannot be loaded: "), 0u) << missing;
+  EXPECT_NE(missing.find("Install it, or leave it out of TUTTI_TRANSPORTS"), std::string::npos) << missing;
+
+  const PluginCopy text("v8");
+  std::ofstream(text.path()) << "not a library";
+  EXPECT_EQ(refusal(text.path()).find(text.path() + " cannot be loaded: "), 0u) << refusal(text.path());
+
+  EXPECT_EQ(
+      refusal("libm.so.6"),
+      "libm.so.6 has no ncclNetPlugin_v8 to 12: it is not a network plug-in of NCCL's, or one of another version");
+  EXPECT_EQ(refusal(test_plugin("old")), test_plugin("old") +
+                                             " has version 7 of NCCL's interface for networks; expected 8 to 12. "
+                                             "Install one for NCCL 2.20 or later");
+  EXPECT_EQ(refusal(test_plugin("short")), "ncclNetPlugin_v10 of " + test_plugin("short") +
+                                               " has 152 bytes; expected at least 160: it is no table of that "
+                                               "version. Install a plug-in that fits");
+}
+
+struct Fault {
+  const char* what;
+  const char* version;
+  std::string sentence;  // FILE and SYMBOL stand for the names
+};
+
+class NcclnetFaults : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(NcclnetFaults, ABadPlugInIsRefusedWithASentence) {
+  const PluginCopy copy(GetParam().version);
+  break_plugin(copy.path(), GetParam().what);
+  std::string expected = GetParam().sentence;
+  const std::size_t at = expected.find("FILE");
+  if (at != std::string::npos) expected.replace(at, 4, copy.path());
+  EXPECT_EQ(refusal(copy.path()), expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, NcclnetFaults,
+    ::testing::Values(
+        Fault{"no name", "v8", "ncclNetPlugin_v8 of FILE has no name. Install a plug-in that fits"},
+        Fault{"no functions", "v8", "ncclNetPlugin_v8 of FILE has no init. Install a plug-in that fits"},
+        Fault{"no closeListen", "v11", "ncclNetPlugin_v11 of FILE has no closeListen. Install a plug-in that fits"},
+        Fault{
+            "init", "v12",
+            "NCCL plug-in Test (v12) of FILE cannot be used: init: ncclSystemError (2), its last warning: TEST/NET : "
+            "init was told to fail"},
+        Fault{
+            "devices", "v9",
+            "NCCL plug-in Test (v9) of FILE cannot be used: devices: ncclSystemError (2), its last warning: TEST/NET "
+            ": devices was told to fail"},
+        Fault{"no devices", "v8", "NCCL plug-in Test (v8) of FILE cannot be used: it has 0 devices here"},
+        Fault{"getProperties", "v10",
+              "NCCL plug-in Test (v10) of FILE cannot be used: getProperties of device 0: ncclSystemError (2), its "
+              "last "
+              "warning: TEST/NET : getProperties was told to fail"},
+        Fault{"device without a name", "v8", "NCCL plug-in Test (v8) of FILE cannot be used: device 0 has no name"},
+        Fault{
+            "no connections", "v8",
+            "NCCL plug-in Test (v8) of FILE cannot be used: device 0 (lo0) has at most 0 connections and 1 receives "
+            "at a time, which is of no use"},
+        Fault{"no receives", "v12",
+              "NCCL plug-in Test (v12) of FILE cannot be used: device 0 (lo0) has at most 65536 connections and -1 "
+              "receives at a time, which is of no use"},
+        Fault{
+            "no host memory", "v9",
+            "NCCL plug-in Test (v9) of FILE cannot be used: device 0 (lo0) moves nothing from or to a host's memory "
+            "(ptrSupport 0x2)"},
+        Fault{"short messages", "v12",
+              "NCCL plug-in Test (v12) moves at most 4096 bytes at a time on device lo0; expected 32768 or more"}));
+
+TEST(Ncclnet, OfSeveralTheFirstThatCanBeUsedIs) {
+  const Node node(test_plugin("old") + ",no-such-thing," + test_plugin("v8"));
+  EXPECT_NE(node.transport, nullptr) << node.status.text();
+  const std::string none = refusal(test_plugin("old") + ",no-such-thing");
+  EXPECT_NE(none.find("has version 7"), std::string::npos) << none;
+  EXPECT_NE(none.find("; libnccl-net-no-such-thing.so cannot be loaded"), std::string::npos) << none;
+  EXPECT_EQ(refusal(","), "no plug-in is named");
+}
+
+TEST(Ncclnet, ADeviceIsTakenByItsNameOrNumber) {
+  EXPECT_NE(Node(test_plugin("v10"), "lo1").transport, nullptr);
+  EXPECT_NE(Node(test_plugin("v10"), "1").log.find("uses device 1, lo1"), std::string::npos);
+  EXPECT_EQ(refusal(test_plugin("v10"), "mlx5_0"),
+            "NCCL plug-in Test (v10) has no device mlx5_0 (TUTTI_NCCLNET_DEVICE); there are 0 (lo0), 1 (lo1)");
+}
+
+TEST(Ncclnet, WhatFailedOnceMayWorkLater) {
+  const PluginCopy copy("v9");
+  break_plugin(copy.path(), "init");
+  EXPECT_NE(refusal(copy.path()), "");
+  break_plugin(copy.path(), "");
+  EXPECT_NE(Node(copy.path()).transport, nullptr);
+}
+
+TEST(Ncclnet, AForkOfAProcessThatHasOneMakesNone) {
+  const Node node(test_plugin("v11"));
+  ASSERT_NE(node.transport, nullptr) << node.status.text();
+  const pid_t child = fork();
+  if (child == 0) {
+    const Node forked(test_plugin("v11"));
+    _exit(forked.status.text().find("process " + std::to_string(getppid()) +
+                                    " has started it, of which this one is a fork") == std::string::npos);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+// Other plug-ins than the peer's are another way, whatever is behind their names.
+TEST(Ncclnet, OnlyTheSamePlugInIsReached) {
+  const Node a(test_plugin("v8"));
+  const Node b(test_plugin("v12"));
+  ASSERT_NE(a.transport, nullptr);
+  ASSERT_NE(b.transport, nullptr);
+  EXPECT_TRUE(a.transport->reaches(b.transport->address()));  // of another version of the interface
+  std::vector<std::byte> other(b.transport->address().begin(), b.transport->address().end());
+  for (std::size_t i = 0; i + 4 <= other.size(); ++i) {
+    if (std::memcmp(&other[i], "Test", 4) == 0) other[i] = std::byte{'B'};
+  }
+  EXPECT_FALSE(a.transport->reaches(other));
+}
+
+struct Breakage {
+  const char* call;
+  int after;
+  const char* words;
+};
+
+class NcclnetBreaks : public ::testing::TestWithParam<Breakage> {};
+
+// The call fails at one end, or at both; each end's sentence has the peer, and the plug-in's words where it failed.
+TEST_P(NcclnetBreaks, AFailureUnderALinkEndsItWithThePlugInsWords) {
+  const PluginCopy copy("v10");
+  break_plugin(copy.path(), "");
+  Node a(copy.path());
+  Node b(copy.path());
+  ASSERT_NE(a.transport, nullptr) << a.status.text();
+  break_plugin(copy.path(), GetParam().call, GetParam().after);
+
+  const std::vector<std::byte> payload = pattern(1 << 20);
+  if (join(a, b)) {
+    for (std::uint64_t cookie = 1; a.closed.is_ok() && cookie < 100; ++cookie) {
+      until(a, b, [&] {
+        return !a.closed.is_ok() || a.link->send({}, payload.data(), payload.size(), cookie) != SendState::again;
+      });
+    }
+  }
+  ASSERT_TRUE(until(a, b, [&] { return !a.closed.is_ok(); }));
+
+  const std::string expected = std::string(GetParam().call) + " was told to fail";
+  const std::string said = a.closed.text() + "\n" + b.closed.text() + "\n" + a.log + b.log;
+  EXPECT_NE(said.find(GetParam().words), std::string::npos) << said;
+  EXPECT_NE(a.closed.text().find("(pid "), std::string::npos) << said;
+  EXPECT_EQ(said.find(expected) != std::string::npos, std::string_view(GetParam().call) != "lie") << said;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, NcclnetBreaks,
+    ::testing::Values(Breakage{"listen", 0, "NCCL plug-in Test (v10): listen: ncclSystemError (2)"},
+                      Breakage{"connect", 1, "connect: ncclSystemError (2)"},
+                      Breakage{"accept", 1, "accept: ncclSystemError (2)"},
+                      Breakage{"regMr", 0, "regMr: ncclSystemError (2)"},
+                      Breakage{"isend", 30, "isend: ncclSystemError (2)"},
+                      Breakage{"irecv", 30, "irecv: ncclSystemError (2)"},
+                      Breakage{"test of a send", 100, "test of an isend: ncclSystemError (2)"},
+                      Breakage{"test of a receive", 100, "test of an irecv: ncclSystemError (2)"},
+                      Breakage{"lie", 30, "test of an irecv: 4294967295 bytes came into a place for 32768"}));
+
+// Memory that the plug-in did not let go of may still be written by it: it is never given back.
+TEST(Ncclnet, APlugInThatDoesNotReleaseMemoryCostsMemoryAndNothingElse) {
+  const PluginCopy copy("v12");
+  break_plugin(copy.path(), "");
+  Node a(copy.path());
+  Node b(copy.path());
+  ASSERT_TRUE(join(a, b));
+  break_plugin(copy.path(), "deregMr");
+  a.link->close({});
+  ASSERT_TRUE(until(a, b, [&] { return !a.closed.is_ok() && !b.closed.is_ok(); }));
+}
+
+}  // namespace tutti
