@@ -2,7 +2,8 @@
 // ping-pongs, rate of small frames, bandwidth one way and both ways, processor time, memory for each peer. One line a
 // figure, `NAME VALUE`; perf/fabrics/run sets them beside the fabric's own tool.
 //
-// usage: benchmark_fabrics verbs DEVICE DEVICE | ucx TRANSPORTS | ofi PROVIDER | tcp [--seconds S] [--sizes N,...]
+// usage: benchmark_fabrics verbs DEVICE DEVICE | ucx TRANSPORTS | ofi PROVIDER | ncclnet PLUGIN | tcp
+//        [--seconds S] [--sizes N,...]
 //   --seconds: of each figure; --sizes: bytes of the frames of which bandwidth is measured
 #include <poll.h>
 #include <sys/resource.h>
@@ -23,6 +24,7 @@
 
 #include "perf/benchmarks/two_processes.h"
 #include "src/transport/transport.h"
+#include "transports/ncclnet/ncclnet.h"
 #include "transports/tcp/tcp.h"
 #include "transports/verbs/port.h"
 #include "transports/verbs/verbs.h"
@@ -81,7 +83,9 @@ Made make_verbs(const Options& options, const ProcessId& own, bool is_first, Sha
 Made make(const Options& options, const ProcessId& own, bool is_first, SharedRegions& regions) {
   if (options.transport == "verbs") return make_verbs(options, own, is_first, regions);
   if (options.transport == "tcp") return make_tcp(own);
-  [[maybe_unused]] const char* const host = is_first ? "first" : "second";
+  const char* const host = is_first ? "first" : "second";
+  if (options.transport == "ncclnet")
+    return make_fabric<NcclnetOptions>(own, host, &make_ncclnet_transport, {{}, options.where[0], {}});
 #ifdef TUTTI_HAS_UCX
   if (options.transport == "ucx")
     return make_fabric<UcxOptions>(own, host, &make_ucx_transport, {{}, options.where[0]});
@@ -384,8 +388,8 @@ void run(Side& side, const Options& options) {
 
 Options parse(int count, char** words) {
   constexpr const char* kUsage =
-      "usage: benchmark_fabrics verbs DEVICE DEVICE | ucx TRANSPORTS | ofi PROVIDER | tcp [--seconds S] "
-      "[--sizes N,...]";
+      "usage: benchmark_fabrics verbs DEVICE DEVICE | ucx TRANSPORTS | ofi PROVIDER | ncclnet PLUGIN | tcp "
+      "[--seconds S] [--sizes N,...]";
   Options options;
   for (int i = 1; i < count; ++i) {
     const std::string word = words[i];

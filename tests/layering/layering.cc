@@ -72,7 +72,7 @@ const std::vector<Layer>& layers() {
       {"perf/benchmarks",
        {"include", "src/base", "src/tls", "src/memory", "src/schedule", "src/transport", "src/diagnosis",
         "algorithms", "src/planning", "src/engine", "transports/self", "transports/shm", "transports/tcp",
-        "transports/sim", "transports/verbs", "transports/ucx", "transports/ofi"}},
+        "transports/sim", "transports/verbs", "transports/ucx", "transports/ofi", "transports/ncclnet"}},
   };
   return table;
 }
