@@ -54,6 +54,7 @@ struct Request {
   std::vector<std::byte> in_line;
   std::vector<ibv_sge> parts;
   bool is_inline = false;
+  bool is_signaled = false;
   std::uint64_t address = 0;
   std::uint32_t key = 0;
 };
@@ -64,7 +65,9 @@ struct FakePair {
   std::uint32_t target = 0;
   std::size_t send_max = 0;
   std::size_t receive_max = 0;
-  std::size_t outstanding = 0;  // sends whose completions were not taken
+  std::size_t outstanding = 0;   // sends whose completions, or those of a later one, were not taken
+  std::size_t unreported = 0;    // of them, that are done and had no completion
+  std::deque<std::size_t> ends;  // how many sends each completion that was not taken ends
   std::deque<Request> sends;
   std::deque<std::uint64_t> receives;
 };
@@ -120,10 +123,14 @@ FakePair* find_pair(std::uint32_t number) {
 }
 
 void complete_send(FakePair& pair, const Request& request, ibv_wc_status status) {
+  ++pair.unreported;
+  if (status == IBV_WC_SUCCESS && !request.is_signaled) return;
+  pair.ends.push_back(std::exchange(pair.unreported, 0));
   ibv_wc completion{};
   completion.wr_id = request.id;
   completion.status = status;
-  completion.opcode = request.opcode == IBV_WR_RDMA_WRITE_WITH_IMM ? IBV_WC_RDMA_WRITE : IBV_WC_SEND;
+  const bool is_write = request.opcode == IBV_WR_RDMA_WRITE_WITH_IMM || request.opcode == IBV_WR_RDMA_WRITE;
+  completion.opcode = is_write ? IBV_WC_RDMA_WRITE : IBV_WC_SEND;
   completion.qp_num = pair.base.qp_num;
   completion.vendor_err = status == IBV_WC_SUCCESS ? 0 : 0x42;
   push(fake<FakeQueue>(pair.base.send_cq), completion);
@@ -179,6 +186,12 @@ bool run_one(FakePair& pair) {
     if (peer != nullptr && peer->base.state == IBV_QPS_RTR) return false;
     break_pair(pair, IBV_WC_RETRY_EXC_ERR);
     return false;
+  }
+  if (request.opcode == IBV_WR_RDMA_WRITE) {
+    if (!request.parts.empty()) breach("payload without an immediate number");
+    complete_send(pair, request, IBV_WC_SUCCESS);
+    pair.sends.pop_front();
+    return true;
   }
   if (peer->receives.empty()) return false;
   std::vector<std::byte> bytes;
@@ -247,7 +260,9 @@ int poll_cq(ibv_cq* queue, int count, ibv_wc* out) {
     completions.pop_front();
     FakePair* const pair = find_pair(out[taken].qp_num);
     const bool is_send = (out[taken].opcode & IBV_WC_RECV) == 0;
-    if (pair != nullptr && is_send && pair->outstanding > 0) --pair->outstanding;
+    if (pair == nullptr || !is_send || pair->ends.empty()) continue;
+    pair->outstanding -= pair->ends.front();
+    pair->ends.pop_front();
   }
   return taken;
 }
@@ -262,8 +277,10 @@ int post_recv(ibv_qp* pair, ibv_recv_wr* request, ibv_recv_wr**) {
   const Lock lock(fabric().mutex);
   FakePair& ours = fake<FakePair>(pair);
   if (ours.base.state == IBV_QPS_ERR) return 0;
-  if (ours.receives.size() == ours.receive_max) return ENOMEM;
-  ours.receives.push_back(request->wr_id);
+  for (; request != nullptr; request = request->next) {
+    if (ours.receives.size() == ours.receive_max) return ENOMEM;
+    ours.receives.push_back(request->wr_id);
+  }
   run_senders_to(ours.base.qp_num);
   return 0;
 }
@@ -284,6 +301,7 @@ int post_send(ibv_qp* pair, ibv_send_wr* wanted, ibv_send_wr**) {
   request.address = wanted->wr.rdma.remote_addr;
   request.key = wanted->wr.rdma.rkey;
   request.is_inline = (wanted->send_flags & IBV_SEND_INLINE) != 0;
+  request.is_signaled = (wanted->send_flags & IBV_SEND_SIGNALED) != 0;
   for (const ibv_sge& part : request.parts) {
     const auto* const from = reinterpret_cast<const std::byte*>(part.addr);
     if (request.is_inline) request.in_line.insert(request.in_line.end(), from, from + part.length);

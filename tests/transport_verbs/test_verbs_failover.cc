@@ -134,6 +134,7 @@ TEST_F(VerbsFailover, ALaneThatCannotBeConnectedBeginsOnTheReserve) {
   stream(a, b, 200, 0, {});
   EXPECT_NE(a.log.find("set TUTTI_VERBS_RING_BYTES alike"), std::string::npos) << a.log;
   EXPECT_NE(a.log.find("all goes over tcp "), std::string::npos) << a.log;
+  EXPECT_EQ(b.link->describe().substr(0, 4), "tcp ");  // which has no other connection for it
 }
 
 TEST_F(VerbsFailover, TheEndOfTheProcessEndsBoth) {

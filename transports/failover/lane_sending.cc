@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/base/format.h"
 #include "transports/failover/bundle.h"
 #include "transports/failover/lane.h"
 #include "transports/failover/transport.h"
@@ -19,7 +20,11 @@ Lane::Lane(FailoverTransport& transport, Bundle& bundle, const ProcessId& peer, 
 
 std::string Lane::describe() const {
   const Path* const path = bundle_ != nullptr ? bundle_->path_of(lane_) : nullptr;
-  return path != nullptr ? path->link->describe() : last_path_;
+  if (path != nullptr) return path->link->describe();
+  if (!last_path_.empty()) return last_path_;
+  // It began on the reserve, or through a third process.
+  const Path* const reserve = bundle_ != nullptr ? bundle_->path_of(kReserveLane) : nullptr;
+  return reserve != nullptr ? reserve->link->describe() : format("lane {} -> process {}", lane_, to_string(peer_));
 }
 
 void Lane::open(bool is_resilient) {

@@ -186,6 +186,7 @@ class VerbsLink final : public Link {
   std::deque<std::uint64_t> writing_;  // numbers, in the order of their writes
   std::deque<std::uint64_t> sent_;     // cookies to be reported
   std::deque<Answer> answers_;
+  mutable bool wants_to_drain_ = false;
 
   RingOwner owner_;
   std::uint64_t expected_number_ = 0;

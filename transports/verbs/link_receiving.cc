@@ -34,7 +34,7 @@ void VerbsLink::on_completion(const ibv_wc& completion) {
     }
     return on_arrival(ntohl(completion.imm_data), completion.byte_len);
   }
-  if (queue_pair_->is_idle()) return;
+  if (!queue_pair_->awaits_completion()) return;
   if (queue_pair_->complete() == QueuePair::Work::write) on_written_here();
   common_.wake_starved();
   common_.note_room();

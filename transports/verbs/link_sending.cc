@@ -54,7 +54,12 @@ SendState VerbsLink::send(const Header& header, const std::byte* payload, std::s
 
 bool VerbsLink::is_drained() const {
   if (state_ != State::open) return true;
-  return queue_pair_->is_idle() && sending_.empty() && answers_.empty();
+  const bool is_drained = queue_pair_->is_idle() && sending_.empty() && answers_.empty();
+  if (!is_drained && queue_pair_->needs_marker()) {
+    wants_to_drain_ = true;
+    common_.add(const_cast<VerbsLink&>(*this));
+  }
+  return is_drained;
 }
 
 // What this side owes, the most urgent first: the peer may wait for nothing else.
@@ -65,6 +70,9 @@ void VerbsLink::work() {
   write_granted();
   grant_wanted();
   flush_answers();
+  if (std::exchange(wants_to_drain_, false) && queue_pair_->needs_marker() && queue_pair_->has_room(kSendDepth)) {
+    if (const Status posted = queue_pair_->send_marker(); !posted) fail(posted.text(), true);
+  }
 }
 
 void VerbsLink::flush_answers() {

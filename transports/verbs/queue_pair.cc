@@ -60,7 +60,6 @@ Status QueuePair::create() {
   wanted.send_cq = rail_.queue();
   wanted.recv_cq = rail_.queue();
   wanted.qp_type = IBV_QPT_RC;
-  wanted.sq_sig_all = 1;
   // As much in line as the device takes: the head and a few words matter most.
   for (const std::uint32_t in_line : {256u, 192u, 128u, 64u, 0u}) {
     wanted.cap = {kSendDepth, kReceiveDepth, 2, 1, in_line};
@@ -82,7 +81,8 @@ Status QueuePair::create() {
       error != 0) {
     return Status::from_errno(error, format("verbs: a queue pair on {} does not start", port));
   }
-  for (std::size_t i = 0; i < kReceiveDepth; ++i) TUTTI_RETURN_IF_ERROR(receive_one());
+  for (std::size_t posted = 0; posted < kReceiveDepth; posted += kReceiveBatch)
+    TUTTI_RETURN_IF_ERROR(post_receives(std::min(kReceiveBatch, kReceiveDepth - posted)));
   return {};
 }
 
@@ -146,10 +146,19 @@ Status QueuePair::connect(const Offer& peer, const PortFacts& peer_port) {
 }
 
 Status QueuePair::receive_one() {
-  ibv_recv_wr request{};
-  request.wr_id = serial_;
+  if (++receives_missing_ < kReceiveBatch) return {};
+  receives_missing_ = 0;
+  return post_receives(kReceiveBatch);
+}
+
+Status QueuePair::post_receives(std::size_t count) {
+  std::array<ibv_recv_wr, kReceiveBatch> requests{};
+  for (std::size_t i = 0; i < count; ++i) {
+    requests[i].wr_id = serial_;
+    requests[i].next = i + 1 < count ? &requests[i + 1] : nullptr;
+  }
   ibv_recv_wr* refused = nullptr;
-  const int error = ibv_post_recv(pair_, &request, &refused);
+  const int error = ibv_post_recv(pair_, requests.data(), &refused);
   return error == 0 ? Status() : Status::from_errno(error, "a receive cannot be posted");
 }
 
@@ -191,6 +200,15 @@ Status QueuePair::send_report(std::uint32_t count) {
   return post(request, {Work::report, Rail::kNoSlot});
 }
 
+// Writes nothing to nowhere, and completes.
+Status QueuePair::send_marker() {
+  ibv_send_wr request{};
+  request.opcode = IBV_WR_RDMA_WRITE;
+  request.wr.rdma.remote_addr = peer_ring_;
+  request.wr.rdma.rkey = peer_ring_key_;
+  return post(request, {Work::marker, Rail::kNoSlot});
+}
+
 Status QueuePair::write(const std::byte* payload, std::size_t bytes, std::uint32_t local_key, std::uint64_t address,
                         std::uint32_t remote_key, std::uint64_t number) {
   ibv_sge part{reinterpret_cast<std::uintptr_t>(payload), static_cast<std::uint32_t>(bytes), local_key};
@@ -206,6 +224,10 @@ Status QueuePair::write(const std::byte* payload, std::size_t bytes, std::uint32
 
 Status QueuePair::post(ibv_send_wr& request, Posted posted) {
   request.wr_id = serial_;
+  const bool is_waited_for =
+      posted.work == Work::write || posted.work == Work::marker || posted.slot != Rail::kNoSlot;
+  posted.is_signaled = is_waited_for || unsignaled_ + 1 == kSignalEvery;
+  if (posted.is_signaled) request.send_flags |= IBV_SEND_SIGNALED;
   ibv_send_wr* refused = nullptr;
   const int error = ibv_post_send(pair_, &request, &refused);
   if (error != 0) {
@@ -213,10 +235,12 @@ Status QueuePair::post(ibv_send_wr& request, Posted posted) {
     return Status::from_errno(error, "work cannot be posted");
   }
   posted_.push_back(posted);
+  unsignaled_ = posted.is_signaled ? 0 : unsignaled_ + 1;
   return {};
 }
 
 QueuePair::Work QueuePair::complete() {
+  while (!posted_.front().is_signaled) posted_.pop_front();
   const Posted posted = posted_.front();
   posted_.pop_front();
   if (posted.slot != Rail::kNoSlot) rail_.free_slot(posted.slot);
