@@ -234,11 +234,12 @@ std::string named_plugin(const std::string& setting, const char* variable) {
 }
 
 Result<std::vector<std::unique_ptr<Transport>>> make_transports(const Settings& settings,
-                                                                const EngineOptions& options, const Log& log) {
+                                                                const EngineOptions& options, const Log& log,
+                                                                const std::string& classes) {
   const bool is_automatic = settings.transports == std::vector<std::string>{"auto"};
   const std::string plugin = named_plugin(settings.ncclnet_plugin, std::getenv(kPluginVariable));
   const auto wanted =
-      is_automatic ? automatic_transports("/sys/class", built_fabrics(), plugin) : settings.transports;
+      is_automatic ? automatic_transports(classes, built_fabrics(), plugin) : settings.transports;
   Maker maker{settings, options, log};
   std::vector<std::unique_ptr<Transport>> transports;
   transports.push_back(maker.self());

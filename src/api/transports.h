@@ -14,9 +14,10 @@
 namespace tutti {
 
 // The transports of this process, the preferred first. Fails where one that was asked for by name cannot be used; one
-// that auto has chosen is left out then, and a line is written.
+// that auto has chosen is left out then, and a line is written. `classes` as below.
 Result<std::vector<std::unique_ptr<Transport>>> make_transports(const Settings& settings,
-                                                                const EngineOptions& options, const Log& log);
+                                                                const EngineOptions& options, const Log& log,
+                                                                const std::string& classes = "/sys/class");
 
 // What auto stands for on a host whose devices are listed below `classes` (/sys/class): self, shm, whatever drives a
 // NIC for RDMA that is there, ncclnet where a plug-in is named, tcp. `built` are the transports of this build;

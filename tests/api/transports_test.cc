@@ -26,6 +26,7 @@ class Classes {
     std::filesystem::create_directories(folder);
     std::filesystem::create_symlink("../../drivers/" + driver, folder / "driver");
   }
+  std::string path() const { return path_.string(); }
   std::vector<std::string> chosen(const std::vector<std::string_view>& built = {"verbs", "ucx", "ofi", "ncclnet"},
                                   const std::string& plugin = {}) const {
     return automatic_transports(path_.string(), built, plugin);
@@ -67,6 +68,37 @@ TEST(Transports, APlugInOfNcclIsLoadedOnlyWhereOneIsNamed) {
   infiniband.add("infiniband", "mlx5_0", "mlx5_core");
   EXPECT_EQ(infiniband.chosen({"verbs", "ncclnet"}, "ofi"), (Names{"self", "shm", "verbs", "ncclnet", "tcp"}));
   EXPECT_EQ(Classes().chosen({"verbs", "ncclnet"}, "ofi"), (Names{"self", "shm", "ncclnet", "tcp"}));
+}
+
+// What auto has chosen for a device and cannot be used is left out, and a line says so; what was asked for by name is
+// an error.
+TEST(Transports, AutoGoesOnWithoutWhatCannotBeUsed) {
+  Classes host;
+  host.add("infiniband", "invented_0", "mlx5_core");
+  host.add("cxi", "invented_1", "cxi_ss1");
+  std::string log;
+  const Log sink(LogLevel::warn,
+                 [&](LogLevel, std::string_view, std::string_view text) { log += std::string(text) + "\n"; });
+  EngineOptions options;
+  options.process = *new_process_id();
+  options.host = *this_host_id();
+  Settings settings;
+  settings.transports = {"auto"};
+  settings.verbs_devices = {"no_such_device"};
+  settings.ofi_provider = "no_such_provider";
+  const auto made = make_transports(settings, options, sink, host.path());
+  ASSERT_TRUE(made.is_ok()) << made.status().text();
+  Names names;
+  for (const auto& transport : *made) names.emplace_back(transport->capabilities().name);
+  EXPECT_EQ(names, (Names{"self", "shm", "tcp"}));
+  EXPECT_NE(log.find("there is a device for verbs, which cannot be used: verbs: "), std::string::npos) << log;
+  EXPECT_NE(log.find(". Going on without"), std::string::npos) << log;
+
+  settings.transports = {"verbs", "tcp"};
+  const auto asked = make_transports(settings, options, sink, host.path());
+  ASSERT_FALSE(asked.is_ok());
+  EXPECT_EQ(asked.status().text().find("transport verbs (TUTTI_TRANSPORTS) cannot be used: verbs: "), 0u)
+      << asked.status().text();
 }
 
 }  // namespace

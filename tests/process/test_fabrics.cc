@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "src/base/ids.h"
+#include "tests/process/cases.h"
 #include "tests/process/job.h"
 #include "tests/process/own_log.h"
 
@@ -56,6 +57,46 @@ TEST_P(Fabrics, SumsAreRightAndTheEndIsClean) {
     });
     EXPECT_TRUE(outcome.is_clean()) << outcome.text();
   }
+}
+
+// Each holds its result against the reference; what all get alike, all have alike, bit for bit.
+TEST_P(Fabrics, EveryCollectiveIsRightBitForBit) {
+  std::vector<Case> cases;
+  for (int kind = 0; kind < kKinds; ++kind) {
+    for (const std::size_t count : {1u, 1000u, 100'003u}) {
+      Case c;
+      c.kind = static_cast<Kind>(kind);
+      c.count = count;
+      c.root = 1;
+      c.family = Family::random;
+      c.spaced = count == 1000;
+      c.shared_memory = count > 1000;
+      c.seed = static_cast<std::uint64_t>(kind) * 1000 + count;
+      cases.push_back(c);
+    }
+  }
+  Job job;
+  job.ranks = 3;
+  job.settings = std::string("TUTTI_TIMEOUT=60s TUTTI_TRANSPORTS=") + GetParam();
+  const Outcome outcome = run_job(job, [&](Rank& rank) {
+    tutti_comm* const comm = rank.create("dp0");
+    if (comm == nullptr) return;
+    Buffers buffers;
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+      const Result result = run_case(rank, comm, rank.rank(), rank.size(), cases[i], buffers);
+      if (!rank.expect(TUTTI_OK, result.status, cases[i].text())) return;
+      rank.shared().slots[i][rank.rank()] = cases[i].kind == Kind::all_reduce ? result.digest : 0;
+    }
+    rank.shared().counters[rank.rank()] = static_cast<std::int64_t>(cases.size());
+    rank.ok(tutti_comm_finalize(comm, 0), "finalize");
+    rank.ok(tutti_comm_destroy(comm), "destroy");
+  });
+  ASSERT_TRUE(outcome.is_clean()) << outcome.text();
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const std::uint64_t* const slot = &outcome.slots[i * SharedBlock::kRanksMax];
+    for (int r = 1; r < job.ranks; ++r) EXPECT_EQ(slot[0], slot[r]) << cases[i].text();
+  }
+  EXPECT_EQ(outcome.counters[0], static_cast<std::int64_t>(cases.size()));
 }
 
 TEST_P(Fabrics, AMemberThatIsKilledIsNamedByAllOthers) {
