@@ -127,7 +127,7 @@ def _measure(options, report, target, started):
 
 def _in_guest(options):
     """The figures of verbs, taken in a virtual machine with an RDMA NIC in software; ratios alone mean anything."""
-    words = [str(ROOT / "perf/lab/vm/vm"), "--quiet", "--time-limit", "590", "--", "perf/fabrics/run", "verbs", "--json", "-",
+    words = [str(ROOT / "perf/lab/vm/vm"), "--quiet", "--processors", "4", "--time-limit", "590", "--", "perf/fabrics/run", "verbs", "--json", "-",
              "--rounds", str(options.rounds), "--seconds", str(options.seconds), "--sizes", ",".join(map(str, options.sizes)),
              "--build", str(options.build)]
     done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
