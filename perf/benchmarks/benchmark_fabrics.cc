@@ -40,7 +40,8 @@ namespace tutti {
 namespace {
 
 constexpr std::size_t kUnderWayMax = 16;  // frames of one direction whose payloads are not at the peer
-constexpr int kPeers = 8;                 // whose memory is measured
+constexpr Nanoseconds kPatience = std::chrono::microseconds(50);  // of a stream, before it sleeps
+constexpr int kPeers = 8;                                         // whose memory is measured
 constexpr std::size_t kPeerBytes = 1 << 20;
 
 struct Options {
@@ -247,6 +248,7 @@ Rate stream(Side& side, std::size_t bytes, int frames, bool both_ways, bool slee
   std::size_t under_way = 0;
   const double cpu = cpu_seconds();
   const Instant began = monotonic_now();
+  Instant idle_since = began;
   while (sent < to_send || ended < to_come || under_way > 0) {
     bool moved = false;
     while (sent < to_send && under_way < kUnderWayMax) {
@@ -260,7 +262,13 @@ Rate stream(Side& side, std::size_t bytes, int frames, bool both_ways, bool slee
       take(side, event, ended, under_way);
       moved = true;
     });
-    if (!moved) sleeps ? side.wait() : static_cast<void>(sched_yield());  // as the engine does
+    if (moved) {
+      idle_since = monotonic_now();
+    } else if (sleeps || monotonic_now() - idle_since > kPatience) {  // as the engine does
+      side.wait();
+    } else {
+      sched_yield();
+    }
   }
   side.meet_polling();
   const double seconds = seconds_since(began);

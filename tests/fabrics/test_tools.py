@@ -52,6 +52,9 @@ class Reading(unittest.TestCase):
             for text in ("", "\n", "Couldn't connect to localhost:18601\n", WRITE_BW.format(bytes=64)):
                 self.assertIsNone(tools.read(figure("one_way", tool, 1 << 20), text), (tool, text))
 
+    def test_what_is_not_finite_is_no_figure(self):
+        self.assertIsNone(tools.read(figure("latency", "ib_send_lat"), WRITE_LAT.replace("574.78", "inf")))
+
     def test_ours(self):
         self.assertEqual(tools.read_ours("latency_8_mean_us 12.5\nregister_1M_us 3e2\nnot a figure\n"),
                          {"latency_8_mean_us": 12.5, "register_1M_us": 300.0})

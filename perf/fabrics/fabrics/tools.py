@@ -4,6 +4,7 @@ A figure is called as benchmark_fabrics calls it. What a tool cannot measure is 
 """
 
 import dataclasses
+import math
 
 from comparison.errors import Trouble
 
@@ -104,17 +105,22 @@ def command(target, figure, count, port):
 def read(figure, text):
     """The figure in the client's output, in the figure's unit; of "cpu" there is none in it. None: it is not there."""
     try:
-        if figure.tool.startswith("ib_"):
-            return _read_perftest(figure, text)
-        if figure.tool == "ucx_perftest":
-            fields = text.strip().splitlines()[-1].split(",")
-            if figure.name == "latency":
-                return float(fields[1])
-            return float(fields[7]) if figure.name == "rate" else 1e-6 * MEBI * float(fields[5])
-        fields = text.strip().splitlines()[-1].split()
-        return float(fields[6]) if figure.name == "latency" else float(fields[5])
+        value = _read(figure, text)
     except (IndexError, ValueError):
         return None
+    return value if math.isfinite(value) else None  # perftest says inf where its clock went wrong
+
+
+def _read(figure, text):
+    if figure.tool.startswith("ib_"):
+        return _read_perftest(figure, text)
+    if figure.tool == "ucx_perftest":
+        fields = text.strip().splitlines()[-1].split(",")
+        if figure.name == "latency":
+            return float(fields[1])
+        return float(fields[7]) if figure.name == "rate" else 1e-6 * MEBI * float(fields[5])
+    fields = text.strip().splitlines()[-1].split()
+    return float(fields[6]) if figure.name == "latency" else float(fields[5])
 
 
 def _read_perftest(figure, text):
