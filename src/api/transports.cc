@@ -102,15 +102,19 @@ struct Maker {
             "where the fabric may be trusted"};
   }
 
-  // Where tcp may be used, lanes that the fabric cannot carry go on over it.
-  Made with_reserve(Made made) const {
-    if (!made) return made;
+  bool has_reserve() const {
     const auto is_wanted = [this](std::string_view name) {
       return std::find(settings.transports.begin(), settings.transports.end(), name) != settings.transports.end();
     };
+    return is_wanted("tcp") || is_wanted("auto");
+  }
+
+  // Where tcp may be used, lanes that the fabric cannot carry go on over it.
+  Made with_reserve(Made made) const {
+    if (!made) return made;
     FailoverOptions failover;
     failover.process = options.process;
-    failover.reserve = is_wanted("tcp") || is_wanted("auto");
+    failover.reserve = has_reserve();
     failover.log = log;
     if (!failover.reserve && (*made)->capabilities().lanes_max == 1) return made;
     if (failover.reserve) {
@@ -150,6 +154,7 @@ struct Maker {
     its.fabric.process = options.process;
     its.fabric.host_name = options.host_name;
     its.fabric.log = log;
+    if (has_reserve()) its.fabric.stall_limit = settings.heartbeat_timeout;
     return with_reserve(make_it(*std::move(control), std::move(its)));
   }
 

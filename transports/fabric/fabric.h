@@ -32,6 +32,10 @@ struct FabricOptions {
   std::string host_name;  // for messages
   // Between the control connection and the other's greeting, where the other opened it.
   Nanoseconds greeting_limit = std::chrono::seconds(10);
+  // A link with frames that the peer has not confirmed ends as cut off when the wire has brought nothing for so long,
+  // also no answer to a question, though the control connection lives. 0: it waits, as is right where there is no
+  // other way: a peer that is stopped does not answer either.
+  Nanoseconds stall_limit{0};
   Log log;
 };
 

@@ -24,7 +24,7 @@ std::optional<Head> parse_head(std::span<const std::byte> bytes) {
   const auto kind_and_bytes = load_little_endian<std::uint64_t>(bytes.data() + 8);
   const std::uint64_t kind = kind_and_bytes >> kKindShift;
   head.bytes = kind_and_bytes & ((std::uint64_t{1} << kKindShift) - 1);
-  if (kind < 1 || kind > 3 || head.bytes > kBodyBytesLimit) return std::nullopt;
+  if (kind < 1 || kind > 4 || head.bytes > kBodyBytesLimit) return std::nullopt;
   head.kind = static_cast<Head::Kind>(kind);
   head.sequence = load_little_endian<std::uint64_t>(bytes.data() + 16);
   head.taken = load_little_endian<std::uint64_t>(bytes.data() + 24);

@@ -26,6 +26,7 @@ struct Head {
     frame = 1,
     taken = 2,  // nothing but the number
     ask = 3,    // answer with `taken` once all frames before this are
+    ping = 4,   // answer with `taken` at once
   };
   std::uint64_t key = 0;
   Kind kind = Kind::frame;

@@ -103,11 +103,11 @@ void FabricLink::on_greeting(const Greeting& greeting) {
 
 SendState FabricLink::send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) {
   if (state_ != State::open) return SendState::closed;
-  if (next_send_ - acknowledged_ >= kWindow) return SendState::again;
+  if (next_send_ - acknowledged_ >= kWindow) return transport_.refused();
   const Head head{peer_key_, Head::Kind::frame, bytes, next_send_, consumed_, header};
   const bool is_small = bytes <= small_bytes_max_;
   if (!(is_small ? port_->send_small(head, payload, bytes) : port_->send_large(head, payload, bytes, cookie)))
-    return SendState::again;
+    return transport_.refused();
   told_ = consumed_;
   ++next_send_;
   return is_small ? SendState::copied : SendState::pending;
@@ -116,11 +116,12 @@ SendState FabricLink::send(const Header& header, const std::byte* payload, std::
 bool FabricLink::say(Head::Kind kind, std::uint64_t sequence) {
   if (!port_->send_small({peer_key_, kind, 0, sequence, consumed_, {}}, nullptr, 0)) return false;
   told_ = consumed_;
+  if (kind == Head::Kind::taken) is_pinged_ = false;
   return true;
 }
 
 bool FabricLink::owes_word() const {
-  return consumed_ - told_ >= kTellAfter || (told_ < asked_until_ && consumed_ >= asked_until_);
+  return is_pinged_ || consumed_ - told_ >= kTellAfter || (told_ < asked_until_ && consumed_ >= asked_until_);
 }
 
 void FabricLink::speak() {
@@ -147,10 +148,13 @@ void FabricLink::on_message(const Message& message) {
     return;
   }
   const Head& head = message.head;
+  heard_at_ = transport_.now();
+  pinged_at_ = kNever;
   if (head.taken > acknowledged_) acknowledged_ = head.taken;
   const bool is_frame = head.kind == Head::Kind::frame;
   if (is_frame) take_frame(message);
   if (!is_frame && message.handle != nullptr) transport_.wire().give_back(message);
+  if (head.kind == Head::Kind::ping) is_pinged_ = true;
   if (head.kind == Head::Kind::ask) asked_until_ = std::max(asked_until_, head.sequence);
   if (acknowledged_ > next_send_) return violated(format("it took {} frames of {}", acknowledged_, next_send_));
   if (asked_until_ > consumed_ + kWindow) return violated(format("it asked for frame {}", asked_until_));
@@ -287,6 +291,22 @@ void FabricLink::withdraw() {
   port_->close();
 }
 
+// A question goes by the wire after half of the limit, and has the other half for its answer.
+void FabricLink::watch(Instant now, Nanoseconds stall_limit) {
+  if (state_ != State::open || acknowledged_ == next_send_) return;
+  if (pinged_at_ == kNever) {
+    if (now - heard_at_ < stall_limit / 2) return;
+    static_cast<void>(say(Head::Kind::ping, 0));  // where there is no room for it nothing gets through either
+    pinged_at_ = now;
+  } else if (now - pinged_at_ >= stall_limit / 2) {
+    end(Code::peer_lost,
+        format("{} has brought nothing for {}, while the control connection lives; {} frames are not confirmed",
+               transport_.wire().limits().library, format_duration(now - heard_at_), next_send_ - acknowledged_),
+        true);
+    deadline_ = now + kLastWordLimit;
+  }
+}
+
 // ---- Moving on
 
 bool FabricLink::has_work() const {
@@ -317,6 +337,7 @@ std::size_t FabricLink::work(std::span<Event> out, Instant now) {
       state_ = State::open;
       is_known_ = true;
       deadline_ = kNever;
+      heard_at_ = now;
       transport_.log().write(LogLevel::debug, transport_.capabilities().name, "{} is open", describe());
       transport_.emit({.kind = EventKind::connected, .link = this});
       return 0;  // deliveries come behind that event

@@ -60,7 +60,8 @@ class FabricLink final : public Link, private PortUser {
   // On its way to the state that its control connection has already; work() is to be called in every poll.
   bool is_unsettled() const;
   bool is_withdrawn() const { return !port_ || port_->is_closed(); }
-  void withdraw();  // the end of the transport
+  void withdraw();                                   // the end of the transport
+  void watch(Instant now, Nanoseconds stall_limit);  // now and then; see FabricOptions
 
   bool is_attended = false;  // the transport's: in its list
 
@@ -123,12 +124,15 @@ class FabricLink final : public Link, private PortUser {
   std::uint64_t acknowledged_ = 0;
   mutable bool wants_to_drain_ = false;
   std::uint64_t asked_for_ = 0;  // the peer was asked to confirm all below
+  Instant heard_at_{};           // the latest message
+  Instant pinged_at_ = kNever;   // since when an answer is waited for
 
   std::vector<Slot> slots_;  // none before the link is open
   std::uint64_t next_receive_ = 0;
   std::uint64_t consumed_ = 0;
   std::uint64_t told_ = 0;         // of it the peer knows this
   std::uint64_t asked_until_ = 0;  // the peer wants to know when it is so much
+  bool is_pinged_ = false;         // and now
 };
 
 }  // namespace tutti::fabric

@@ -24,6 +24,7 @@ constexpr std::size_t kControlEvents = 32;
 constexpr int kDrainsMax = 100'000;
 constexpr Nanoseconds kNapMin = std::chrono::microseconds(50);
 constexpr Nanoseconds kNapMax = std::chrono::milliseconds(1);
+constexpr int kWatchesPerLimit = 8;
 // What is under way with others when the transport goes is withdrawn by the library, which may wait for a network.
 constexpr Nanoseconds kWithdrawalLimit = std::chrono::seconds(5);
 
@@ -189,12 +190,18 @@ std::size_t FabricTransport::poll(std::span<Event> out, Instant now) {
       now - last_control_ >= kTimeBetweenControls) {
     poll_control(now);
   }
-  if (!links_.empty()) wire_->progress();
+  if (!links_.empty() && wire_->progress() > 0 && std::exchange(has_refused_, false)) may_have_room_ = true;
+  if (options_.stall_limit.count() > 0 && now >= next_watch_) watch_links(now);
   std::size_t count = take_events(out);
   if (!attended_.empty()) count += work(out.subspan(count), now);
   count += take_events(out.subspan(count));
   if (count > 0) nap_ = kNapMin;
   return count;
+}
+
+void FabricTransport::watch_links(Instant now) {
+  next_watch_ = now + options_.stall_limit / kWatchesPerLimit;
+  for (const auto& [control, link] : links_) link->watch(now, options_.stall_limit);
 }
 
 // Deliveries of a link come behind its events; where there was no room for those, they wait.
@@ -225,12 +232,13 @@ std::size_t FabricTransport::take_events(std::span<Event> out) {
 // ---- Sleeping
 
 bool FabricTransport::prepare_wait() {
-  if (!events_.empty()) return false;
+  if (!events_.empty() || std::exchange(may_have_room_, false)) return false;
   Instant wake = kNever;
   for (const FabricLink* const link : attended_) {
     if (link->has_work()) return false;
     if (link->is_unsettled()) wake = std::min(wake, link->deadline());
   }
+  if (options_.stall_limit.count() > 0 && !links_.empty()) wake = std::min(wake, next_watch_);
   if (!control_->prepare_wait()) return false;
   if (!links_.empty() && !wire_->prepare_wait()) {
     control_->finish_wait();

@@ -38,6 +38,11 @@ class FabricTransport final : public Transport, private WireUser {
   void emit(const Event& event) { events_.push_back(event); }
   Instant now() const { return now_; }
   void attend(FabricLink& link);
+  // A frame, for want of room. No event tells when there is some; prepare_wait() does.
+  SendState refused() {
+    has_refused_ = true;
+    return SendState::again;
+  }
   void forget_key(std::uint64_t key) { by_key_.erase(key); }
   void bury(FabricLink& link) { buried_.push_back(&link); }  // to be forgotten, nobody knows it
 
@@ -51,6 +56,7 @@ class FabricTransport final : public Transport, private WireUser {
   std::size_t take_events(std::span<Event> out);
   std::size_t work(std::span<Event> out, Instant now);
   void set_timer(Nanoseconds after);
+  void watch_links(Instant now);
 
   const FabricOptions options_;
   const pid_t pid_;
@@ -71,9 +77,12 @@ class FabricTransport final : public Transport, private WireUser {
   std::deque<Event> events_;
   std::vector<Event> control_events_;
   bool is_unsettled_ = false;  // some attended link is
-  std::uint64_t drops_ = 0;    // messages with an unknown key
+  bool has_refused_ = false;   // a frame, and nothing has moved since
+  bool may_have_room_ = false;
+  std::uint64_t drops_ = 0;  // messages with an unknown key
   Instant now_{};
   Instant last_control_{};
+  Instant next_watch_{};
   std::uint32_t polls_since_control_ = 0;
   Nanoseconds nap_{};  // between looks at a wire without a descriptor
 };
