@@ -2,9 +2,10 @@
 import os
 import subprocess
 import sys
-import time
 
 import ranks
+
+_LIMIT_SECONDS = 300
 
 _TRAINS = """
 import os, signal, sys, time
@@ -40,20 +41,18 @@ def _torchrun(tmp_path, ranks_in_all, *arguments, options=()):
     program = tmp_path / "trains.py"
     program.write_text(_TRAINS)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks_in_all), *options]
-    begin = time.monotonic()
-    done = subprocess.run(
+    return subprocess.run(
         [*command, str(program), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=_LIMIT_SECONDS,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    return done, time.monotonic() - begin
 
 
 def test_an_unmodified_program_finds_the_backend(tmp_path):
-    done, _ = _torchrun(tmp_path, 2, "0", options=["--master-port", str(ranks.free_port())])
+    done = _torchrun(tmp_path, 2, "0", options=["--master-port", str(ranks.free_port())])
     assert done.returncode == 0, done.stderr
     for rank in range(2):
         assert f"attempt 0 rank {rank} of 2 has learnt by tutti" in done.stdout
@@ -62,11 +61,12 @@ def test_an_unmodified_program_finds_the_backend(tmp_path):
 def test_torchrun_starts_the_job_again(tmp_path):
     endpoint = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{ranks.free_port()}"]
     deaths = 2 if ranks.RUNS_LONG else 1
-    done, took = _torchrun(tmp_path, 3, str(deaths), options=["--max-restarts", "3", "--monitor-interval", "0.1", *endpoint])
+    # The limit of the run is far below the process group's deadline, 30 minutes: who waited for that would not be back.
+    done = _torchrun(tmp_path, 3, str(deaths), options=["--max-restarts", "3", "--monitor-interval", "0.1", *endpoint])
     assert done.returncode == 0, done.stderr
     for rank in range(3):
         assert f"attempt {deaths} rank {rank} of 3" in done.stdout
-    assert took < 100, "nobody waited for a deadline, which is 30 minutes"
+    assert "Timed out" not in done.stderr
 
 
 _NOT_WANTED = """
