@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Data-parallel training by processes that are killed and replaced all the time, with tutti.torch.Elastic.
 
-    .venv/bin/python examples/torch/elastic_ddp.py [--processes 4] [--steps 2000] [--every 2] [--kills 5]
+    .venv/bin/python examples/torch/elastic_ddp.py [--processes 4] [--steps 2000] [--every 2] [--kills 5] [--slow 0.1]
 
 Trains a small network twice: undisturbed, and while one of its processes is killed (SIGKILL) every few seconds and a new one
 is started in its place. In the end all processes have the same model to the last bit, and the loss is that of the undisturbed
@@ -22,10 +22,10 @@ import tempfile
 import time
 
 BATCH = 48
-SLOW_SECONDS = 0.1  # for a step, until all have been killed
+LIMIT_SECONDS = 600  # for what is left of the training when all have been killed
 
 
-def member(steps, hold):
+def member(steps, hold, slow_seconds):
     import torch
     from torch import nn
 
@@ -49,7 +49,7 @@ def member(steps, hold):
         if mean is not None:
             losses.append(mean)
         if os.path.exists(hold):  # so that there is something to disturb: a training like this is over in seconds
-            time.sleep(SLOW_SECONDS)
+            time.sleep(slow_seconds)
     bits = hashlib.sha256()
     for tensor in (*model.state_dict().values(), *(t for s in optimizer.state.values() for t in s.values())):
         bits.update(tensor.numpy().tobytes())
@@ -59,7 +59,8 @@ def member(steps, hold):
 
 
 def start(options, environment, hold):
-    command = [sys.executable, os.path.abspath(__file__), "--steps", str(options.steps), "--member", hold]
+    command = [sys.executable, os.path.abspath(__file__), "--steps", str(options.steps), "--slow", str(options.slow)]
+    command += ["--member", hold]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -73,18 +74,27 @@ def train(options, kills):
             start(options, {**environment, **first, "TUTTI_RANK": str(r)}, hold.name if kills else "")
             for r in range(options.processes)
         ]
-        chance = random.Random(options.seed)
-        for process in members:
-            process.stdout.readline()  # it is a member
-        for _ in range(kills):
-            time.sleep(options.every)
-            victim = members.pop(chance.randrange(len(members)))
-            victim.send_signal(signal.SIGKILL)
-            victim.wait()
-            members.append(start(options, environment, hold.name))  # without a rank: it joins
-            members[-1].stdout.readline()
-        hold.close()
-        return [json.loads(process.communicate(timeout=300)[0] or "{}") for process in members]
+        try:
+            return disturb(options, kills, members, lambda: start(options, environment, hold.name), hold)
+        finally:
+            for process in members:
+                process.kill()  # does nothing to those that have ended
+
+
+def disturb(options, kills, members, join, hold):
+    """Kills and replaces, then lets the training come to its end."""
+    chance = random.Random(options.seed)
+    for process in members:
+        process.stdout.readline()  # it is a member
+    for _ in range(kills):
+        time.sleep(options.every)
+        victim = members.pop(chance.randrange(len(members)))
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        members.append(join())  # without a rank: it joins
+        members[-1].stdout.readline()
+    hold.close()
+    return [json.loads(process.communicate(timeout=LIMIT_SECONDS)[0] or "{}") for process in members]
 
 
 def main():
@@ -93,11 +103,12 @@ def main():
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--every", type=float, default=2, help="seconds between two kills")
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--slow", type=float, default=0.1, help="seconds that a step takes until all have been killed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--member", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.member is not None:
-        member(options.steps, options.member)
+        member(options.steps, options.member, options.slow)
         return 0
     calm, said = train(options, 0), train(options, options.kills)
     for name, ends in (("undisturbed", calm), (f"{options.kills} killed", said)):
