@@ -14,7 +14,7 @@ _EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "torch" / 
 def test_models_are_equal_after_kills_and_joins():
     if ranks.RUNS_LONG:
         # Ten minutes and more: a kill every few seconds, as soon as the one before has been replaced.
-        arguments = ["--processes", "4", "--kills", "100", "--every", "3", "--slow", "0.5", "--steps", "4000"]
+        arguments = ["--processes", "4", "--kills", "100", "--every", "3", "--slow", "1", "--steps", "5000"]
     else:
         arguments = ["--processes", "3", "--kills", "1", "--steps", "1000", "--every", "0.3"]
     done = subprocess.run(
