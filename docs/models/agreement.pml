@@ -6,6 +6,7 @@
    -DMEMBERS=n        of the view
    -DROUNDS=..        two bits for each member: how many rounds it may begin
    -DMORTAL=..        one bit for each member: whether it may die
+   -DCASTING=n        the member whose half may decide; 0 if not given
    -DUNFENCED         the mistake: messages of the dead are still taken
 
    Messages that could only be ignored are not kept, so that there are fewer states: what goes to members who have died or
@@ -20,8 +21,11 @@
 #define BIT(i) (1 << (i))
 #define LINK(from, to) net[(from) * MEMBERS + (to)]
 #define COUNT(s) (((s) & 1) + (((s) >> 1) & 1) + (((s) >> 2) & 1) + (((s) >> 3) & 1) + (((s) >> 4) & 1))
+#ifndef CASTING
+#define CASTING 0
+#endif
 #define IS_QUORUM(s, d) \
-  (2 * COUNT(s) > MEMBERS || (2 * COUNT(s) == MEMBERS && ((s) & 1)) || ((s) | (d)) == ALL)
+  (2 * COUNT(s) > MEMBERS || (2 * COUNT(s) == MEMBERS && ((s) & BIT(CASTING))) || ((s) | (d)) == ALL)
 
 mtype = {prepare, promise, accept, accepted, decided};
 

@@ -29,6 +29,7 @@ struct Council {
     Instant heard{};              // when it said something in the agreements last; none: not since they began
     bool suspected = false;       // cannot be reached from here
     bool certain = false;         // has ended: nothing of it will ever come again
+    bool is_new = false;          // joined with this view, whether it has come or not
     bool stays = false;           // takes part in the agreement on the successor's members
     std::size_t early_bytes = 0;  // of its messages in `early_next`
   };
@@ -65,6 +66,18 @@ struct Council {
     const auto found = std::lower_bound(survivors.begin(), survivors.end(), rank);
     if (found == survivors.end() || *found != rank) return std::nullopt;
     return static_cast<std::uint32_t>(found - survivors.begin());
+  }
+
+  // Who has the casting vote in the two agreements: the first that has not just joined, since who joins may never
+  // come.
+  std::uint32_t casting_on_verdict() const {
+    const auto found = std::find_if(seats.begin(), seats.end(), [](const Seat& seat) { return !seat.is_new; });
+    return found == seats.end() ? 0 : static_cast<std::uint32_t>(found - seats.begin());
+  }
+  std::uint32_t casting_on_next() const {
+    const auto is_old = [this](Rank rank) { return !seats[static_cast<std::size_t>(rank)].is_new; };
+    const auto found = std::find_if(survivors.begin(), survivors.end(), is_old);
+    return found == survivors.end() ? 0 : static_cast<std::uint32_t>(found - survivors.begin());
   }
 
   bool is_over() const { return stage == Stage::judged || stage == Stage::stopped; }

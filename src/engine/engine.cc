@@ -169,9 +169,12 @@ Result<Communicator*> Engine::install(std::unique_ptr<Communicator> communicator
   const std::size_t ranks = communicator->members_.size();
   communicator->sends_to_.assign(ranks, 0);
   communicator->receives_from_.assign(ranks, 0);
-  if (spec.elastic)
+  if (spec.elastic) {
     communicator->council_ =
         std::make_unique<Council>(static_cast<Rank>(ranks), spec.rank, spec.by_step, spec.minimum);
+    for (std::size_t i = 0; i < spec.members.size(); ++i)
+      communicator->council_->seats[i].is_new = spec.members[i].joins;
+  }
   const Shape shape = shape_of(communicator->members_, spec);
   communicator->board_wanted_ = shape.has_board;
   Result<Planner> planner = Planner::make(options_.algorithms, shape, spec.algorithm);

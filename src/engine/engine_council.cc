@@ -172,7 +172,7 @@ void Engine::freeze(Communicator& communicator, const Status& why, bool first_ha
   Agreement::Options options;
   options.members = static_cast<std::uint32_t>(communicator.size());
   options.self = static_cast<std::uint32_t>(communicator.rank_);
-  options.minimum = std::min(council.minimum, options.members);
+  options.quorum = {std::min(council.minimum, options.members), council.casting_on_verdict()};
   options.tag = communicator.id_;
   options.retry = kRetry;
   council.on_verdict = std::make_unique<Agreement>(
@@ -390,6 +390,7 @@ void Engine::open_next(Communicator& communicator, Instant now) {
   Agreement::Options options;
   options.members = static_cast<std::uint32_t>(council.survivors.size());
   options.self = *council.place_of(communicator.rank_);
+  options.quorum.casting = council.casting_on_next();
   options.tag = ~communicator.id_;
   options.retry = kRetry;
   council.on_next = std::make_unique<Agreement>(

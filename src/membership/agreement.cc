@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "src/base/format.h"
-#include "src/membership/agreement_quorum.h"
 
 namespace tutti {
 
@@ -171,7 +170,7 @@ void Agreement::settle(std::string value) {
 Status Agreement::stuck() const {
   if (decision_) return Status::ok();
   if (!broken_) return broken_;
-  return can_decide() ? Status::ok() : no_quorum(suspected_, dead_, options_.minimum);
+  return can_decide() ? Status::ok() : no_quorum(suspected_, dead_, options_.quorum);
 }
 
 AgreementMessage Agreement::message(AgreementKind kind, Ballot ballot) const {

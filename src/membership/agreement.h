@@ -29,6 +29,7 @@
 #include "src/base/clock.h"
 #include "src/base/status.h"
 #include "src/membership/agreement_messages.h"
+#include "src/membership/agreement_quorum.h"
 #include "src/membership/member_set.h"
 
 namespace tutti {
@@ -44,8 +45,8 @@ class Agreement {
     std::uint64_t tag = 0;      // of this decision alone: messages with another are refused
     std::uint32_t members = 1;  // of the view
     std::uint32_t self = 0;
-    std::uint32_t minimum = 1;  // fewer members than this never decide
-    Nanoseconds retry{};        // longer than a few messages take; more than 0
+    QuorumRule quorum;    // the same at all
+    Nanoseconds retry{};  // longer than a few messages take; more than 0
   };
 
   using Contributions = std::vector<std::optional<std::string>>;  // by member; empty: not heard
@@ -60,7 +61,7 @@ class Agreement {
     std::shared_ptr<const std::string> bytes;
   };
 
-  // REQUIRES: self < members, 1 <= minimum <= members, retry > 0
+  // REQUIRES: self < members, 1 <= quorum.minimum <= members, quorum.casting < members, retry > 0
   Agreement(const Options& options, Combine combine);
 
   // This member takes part from now on: what it contributes is fixed. Once.

@@ -23,16 +23,17 @@ std::string names(const MemberSet& set) {
 
 }  // namespace
 
-bool is_quorum(const MemberSet& members, const MemberSet& dead, std::uint32_t minimum) {
+bool is_quorum(const MemberSet& members, const MemberSet& dead, const QuorumRule& rule) {
   const std::uint32_t count = members.count();
-  if (count < minimum) return false;
-  if (2 * count > members.members() || (2 * count == members.members() && members.contains(0))) return true;
+  if (count < rule.minimum) return false;
+  if (2 * count > members.members() || (2 * count == members.members() && members.contains(rule.casting)))
+    return true;
   MemberSet known = members;
   known.add(dead);
   return known.count() == members.members();
 }
 
-Status no_quorum(const MemberSet& suspected, const MemberSet& dead, std::uint32_t minimum) {
+Status no_quorum(const MemberSet& suspected, const MemberSet& dead, const QuorumRule& rule) {
   const std::uint32_t members = suspected.members();
   const std::uint32_t left = members - suspected.count();
   MemberSet silent(members);
@@ -43,15 +44,15 @@ Status no_quorum(const MemberSet& suspected, const MemberSet& dead, std::uint32_
   while (!(silent.count() > 0 ? silent : suspected).contains(culprit)) ++culprit;
 
   std::string text = format("{} of {} members {} left", left, members, left == 1 ? "is" : "are");
-  if (left < minimum) {
+  if (left < rule.minimum) {
     text += format(
         ", and fewer than {} may not decide; lost: {}. Nothing was decided; start more members, or "
         "allow fewer to go on",
-        minimum, names(suspected));
+        rule.minimum, names(suspected));
   } else {
     const bool is_half = 2 * left == members;
-    text += is_half ? ", half without member 0, which half may go on only with"
-                    : format(" and {} are needed", (members + 1 + (suspected.contains(0) ? 1 : 0)) / 2);
+    text += is_half ? format(", half without member {}, which half may go on only with", rule.casting)
+                    : format(" and {} are needed", (members + 1 + (suspected.contains(rule.casting) ? 1 : 0)) / 2);
     text += format(", since what {} do{} cannot be known: silent, but not proven to have ended", names(silent),
                    silent.count() == 1 ? "es" : "");
     text += ". Nothing was decided; end this member, or wait for the link to come back";

@@ -4,7 +4,6 @@
 
 #include "src/base/format.h"
 #include "src/membership/agreement.h"
-#include "src/membership/agreement_quorum.h"
 
 namespace tutti {
 
@@ -86,7 +85,7 @@ void Agreement::accepted(std::uint32_t from, Ballot ballot) {
 void Agreement::count_answers() {
   // With those who were dead when the round began: who died since may have been heard by somebody who has answered
   // without fencing it.
-  if (!is_quorum(round_.answered, round_.dead, options_.minimum)) return;
+  if (!is_quorum(round_.answered, round_.dead, options_.quorum)) return;
   if (round_.phase == Phase::preparing) return propose();
   settle(std::move(round_.value));
   send_all(message(AgreementKind::decided), dead_);
@@ -97,7 +96,7 @@ void Agreement::review_round() {
   if (round_.phase == Phase::idle) return;
   MemberSet hoped_for = suspected_.others();
   hoped_for.add(round_.answered);
-  if (is_quorum(hoped_for, round_.dead, options_.minimum)) return;
+  if (is_quorum(hoped_for, round_.dead, options_.quorum)) return;
   round_.phase = Phase::idle;
   is_due_ = true;
 }
@@ -124,7 +123,7 @@ void Agreement::poke_unheard() {
   send_all(message(AgreementKind::poke), but);
 }
 
-bool Agreement::can_decide() const { return is_quorum(suspected_.others(), dead_, options_.minimum); }
+bool Agreement::can_decide() const { return is_quorum(suspected_.others(), dead_, options_.quorum); }
 
 bool Agreement::has_heard_all() const {
   for (std::uint32_t member = 0; member < options_.members; ++member) {

@@ -336,7 +336,7 @@ TEST(Agreement, WhoHasNotStartedPromisesAndAcceptsAndLearns) {
 }
 
 TEST(Agreement, AValueTooLongToSendIsAnErrorOfItsMaker) {
-  Agreement agreement({.tag = 1, .members = 1, .self = 0, .minimum = 1, .retry = Table::kRetry},
+  Agreement agreement({.tag = 1, .members = 1, .self = 0, .quorum = {}, .retry = Table::kRetry},
                       [](const auto&, const auto&) { return std::string(kAgreementValueBytes + 1, 'x'); });
   agreement.start("", {});
   EXPECT_EQ(agreement.decided(), nullptr);

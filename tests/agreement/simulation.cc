@@ -27,6 +27,8 @@ Simulation::Simulation(std::uint64_t seed) : random_(seed) {
   if (is_cascade) size_ = 5 + size_ % 5;
   if (is_quarrel) size_ = 3 + size_ % 5;
   minimum_ = random_.chance(0.15) ? 1 + static_cast<std::uint32_t>(random_.below(size_)) : 1;
+  if (seed % 5 == 0)
+    casting_ = static_cast<std::uint32_t>(seed / 5 % size_);  // no chance: other courses stay as they are
   plan_network(is_doomed ? 3 : is_quarrel ? 1 : static_cast<int>(random_.below(3)));
   if (is_quarrel) retry_ = delay_max_ * static_cast<std::int64_t>(1 + random_.below(8)) / 8;
   join(seed, is_doomed ? kMicrosecond * 20 : random_.chance(0.8) ? delay_max_ : 10 * delay_max_);
@@ -52,7 +54,11 @@ void Simulation::join(std::uint64_t seed, Nanoseconds within) {
     Member& member = members_[i];
     member.host = static_cast<std::uint32_t>(is_mixed ? random_.below(hosts) : i * hosts / size_);
     member.contribution = format("contribution {} of seed {}", i, seed);
-    const Agreement::Options options{.tag = kTag, .members = size_, .self = i, .minimum = minimum_, .retry = retry_};
+    const Agreement::Options options{.tag = kTag,
+                                     .members = size_,
+                                     .self = i,
+                                     .quorum = {.minimum = minimum_, .casting = casting_},
+                                     .retry = retry_};
     member.agreement = std::make_unique<Agreement>(
         options, [this, i](const auto& contributions, const auto& lost) { return combine(i, contributions, lost); });
     at(some_time({}, within), [this, i] { start(i); });

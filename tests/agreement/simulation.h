@@ -98,6 +98,7 @@ class Simulation {
   Random random_;
   std::uint32_t size_ = 0;
   std::uint32_t minimum_ = 1;
+  std::uint32_t casting_ = 0;
   Nanoseconds retry_{};
   Nanoseconds delay_max_{};
   Nanoseconds learning_{};  // within which a loss is learnt

@@ -21,7 +21,8 @@ class Table {
   explicit Table(std::uint32_t members, std::uint32_t minimum = 1) {
     for (std::uint32_t i = 0; i < members; ++i) {
       agreements_.push_back(std::make_unique<Agreement>(
-          Agreement::Options{.tag = kTag, .members = members, .self = i, .minimum = minimum, .retry = kRetry},
+          Agreement::Options{
+              .tag = kTag, .members = members, .self = i, .quorum = {.minimum = minimum}, .retry = kRetry},
           [i](const auto& contributions, const auto& lost) {
             std::string value = format("{}:", i);
             for (std::uint32_t m = 0; m < contributions.size(); ++m) {
