@@ -243,6 +243,7 @@ void Engine::exclude_stragglers(Operation& operation, Instant now) {
 // At the operation's end. Others that still wait for the same ranks report them anew.
 void Engine::forget_reported(const Operation& operation, bool came, Instant now) {
   Communicator& communicator = *operation.communicator_;
+  if (communicator.reported_.empty()) return;  // as nearly always
   std::string names;
   const auto erased = std::erase_if(communicator.reported_, [&](const Communicator::Reported& each) {
     if (each.by != &operation) return false;
