@@ -147,6 +147,16 @@ void Participant::linger() {
       process_, [] { return false; }, until);
 }
 
+// As a program that computes for long before it looks at what has failed: the others do not wait for it beyond their
+// deadline.
+void Participant::dawdle() {
+  if (job_.dawdler != process_.number || std::exchange(has_dawdled_, true)) return;
+  const Instant until = job_.world.now() + job_.refresh_timeout + beyond() + 3 * kStorePatience;
+  job_.world.wait(
+      process_, [] { return false; }, until);
+  leaves_ |= job_.dawdler_leaves;
+}
+
 // Up to three calls in flight.
 bool Participant::call_some() {
   const unsigned most = 1 + static_cast<unsigned>(job_.world.random().below(3));
@@ -235,6 +245,7 @@ Observer::Standing Participant::standing() {
 }
 
 bool Participant::refresh(End& end) {
+  dawdle();
   constexpr int kTries = 8;  // whoever is let in and does not come costs the others one
   for (int tries = 0; tries < kTries && !leaves_; ++tries) {
     tutti_refresh_options options = TUTTI_REFRESH_OPTIONS_INIT;

@@ -33,6 +33,8 @@ struct Job {
   Nanoseconds call_timeout{};
   Nanoseconds refresh_timeout{};
   Nanoseconds join_timeout{};
+  int dawdler = -1;  // the number of a process that calls its first refresh when the others have given up theirs, ...
+  bool dawdler_leaves = false;  // ... or leaves instead
 };
 
 class Participant {
@@ -65,6 +67,7 @@ class Participant {
   bool refresh(End& end);
   void pause();
   void linger();
+  void dawdle();
   void leave();
   void saw_view();
   void settle(const PlannedCall& call, tutti_status status);
@@ -85,6 +88,7 @@ class Participant {
   SeenView view_;
   unsigned next_ = 1;  // of the view's calls
   bool leaves_ = false;
+  bool has_dawdled_ = false;
 };
 
 }  // namespace tutti

@@ -69,6 +69,10 @@ Scenario::Scenario(std::uint64_t seed, Marks& marks, bool tells)
             : world_.options().hosts == 1 && random.chance(0.6) ? Temper::gentle
                                                                 : Temper::rough;
   if (temper_ == Temper::calm) job_.join_timeout = std::chrono::milliseconds(1'500);
+  constexpr std::uint64_t kAmong = 16;  // by the seed's number: the courses of the others stay as they are
+  if (seed % kAmong == 5 && temper_ != Temper::calm && job_.refresh_timeout > std::chrono::seconds(1))
+    job_.dawdler = static_cast<int>(seed / kAmong % job_.founders);
+  job_.dawdler_leaves = seed / kAmong % 3 == 0;
 }
 
 void Scenario::start_founders() {
