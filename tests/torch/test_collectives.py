@@ -295,6 +295,7 @@ def _point_to_point():
     else:
         for _ in range(2):
             dist.send(torch.full((2,), float(rank())), 0)
+    dist.barrier()  # what follows could be taken for a message from anybody, too
     # To itself.
     receive = dist.irecv(other[:3], rank()) if size() == 1 else None
     if receive is None:
