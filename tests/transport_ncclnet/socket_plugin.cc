@@ -20,6 +20,7 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,7 +37,8 @@ struct Failure {
   std::string call;
   int after = 0;  // so many calls succeed before
 };
-Failure failure;                // set before anything is called
+std::mutex failure_mutex;  // a test breaks it while a progress thread calls it
+Failure failure;
 std::atomic<int> open_objects;  // listeners, connections, registrations
 Logger say = nullptr;
 
@@ -71,10 +73,23 @@ struct Where {
 };
 static_assert(sizeof(Where) <= kHandleBytes);
 
+// Whether a test has asked for this, whenever it is called.
+bool is_told(const char* what) {
+  const std::lock_guard lock(failure_mutex);
+  return failure.call == what;
+}
+
+// And as often as it was to succeed before, it has.
+bool is_time_to_fail(const char* call) {
+  const std::lock_guard lock(failure_mutex);
+  if (failure.call != call || failure.after-- > 0) return false;
+  failure.after = 0;
+  return true;
+}
+
 // The answer that a test has asked for, or success.
 Answer answer_of(const char* call) {
-  if (failure.call != call || failure.after-- > 0) return Answer::success;
-  failure.after = 0;
+  if (!is_time_to_fail(call)) return Answer::success;
   say(LogWeight::warning, ~0UL, __FILE__, __LINE__, "TEST/NET : %s was told to fail", call);
   return Answer::system_error;
 }
@@ -116,7 +131,7 @@ Answer start() {
 
 Answer devices(int* count) {
   TUTTI_TEST_MAY_FAIL("devices");
-  *count = failure.call == "no devices" ? 0 : 2;
+  *count = is_told("no devices") ? 0 : 2;
   return Answer::success;
 }
 
@@ -124,17 +139,17 @@ Answer properties(int device, Net::Properties* its) {
   TUTTI_TEST_MAY_FAIL("getProperties");
   static char names[2][8] = {"lo0", "lo1"};
   *its = {};
-  its->name = failure.call == "device without a name" ? nullptr : names[device];
-  its->pointer_support = failure.call == "no host memory" ? 2 : kHostMemory;
+  its->name = is_told("device without a name") ? nullptr : names[device];
+  its->pointer_support = is_told("no host memory") ? 2 : kHostMemory;
   its->speed = 10'000;
   its->port = 1;
   its->latency = 3;
-  its->connections_max = failure.call == "no connections" ? 0 : 65536;
-  its->receives_max = failure.call == "no receives" ? -1 : 1;
+  its->connections_max = is_told("no connections") ? 0 : 65536;
+  its->receives_max = is_told("no receives") ? -1 : 1;
 #if TUTTI_TEST_NET_VERSION >= 9
   its->device_count = 1;
   its->devices[0] = device;
-  its->message_bytes_max = failure.call == "short messages" ? 4096 : std::size_t{1} << 30;
+  its->message_bytes_max = is_told("short messages") ? 4096 : std::size_t{1} << 30;
   its->collective_bytes_max = its->message_bytes_max;
 #endif
   return Answer::success;
@@ -255,7 +270,7 @@ Answer test_request(void* request, int* is_done, int* size) {
     if (its->moved >= sizeof its->size && its->size > its->bytes) return Answer::invalid_usage;
   }
   *is_done = 1;
-  const bool lies = failure.call == "lie" && !on.is_sender && failure.after-- <= 0;
+  const bool lies = !on.is_sender && is_time_to_fail("lie");
   *size = lies ? -1 : static_cast<int>(its->size);
   on.requests.pop_front();
   delete its;
@@ -352,10 +367,13 @@ __attribute__((visibility("default"))) WholeTable TUTTI_TEST_SYMBOL(TUTTI_TEST_N
 // words.
 __attribute__((visibility("default"))) void tutti_test_net_break(const char* what, int after) {
   Net& net = TUTTI_TEST_SYMBOL(TUTTI_TEST_NET_VERSION).net;
-  failure = {what, after};
-  if (failure.call == "no name") net.name = nullptr;
-  if (failure.call == "no functions") net = {net.name};
-  if (failure.call == "no closeListen") net.close_listener = nullptr;
+  {
+    const std::lock_guard lock(failure_mutex);
+    failure = {what, after};
+  }
+  if (is_told("no name")) net.name = nullptr;
+  if (is_told("no functions")) net = {net.name};
+  if (is_told("no closeListen")) net.close_listener = nullptr;
 }
 
 __attribute__((visibility("default"))) int tutti_test_net_open() { return open_objects; }
