@@ -7,7 +7,6 @@
 //   --seconds: of each figure; --sizes: bytes of the frames of which bandwidth is measured
 #include <poll.h>
 #include <sched.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -222,15 +221,6 @@ Trip ping_pong(Side& side, std::size_t bytes, int rounds) {
   while (under_way > 0) side.poll([&](const Event& event) { take(side, event, ended, under_way); });
   side.meet_polling();
   return {1e6 * median(trips) / 2, 1e6 * all / rounds / 2};
-}
-
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 struct Rate {

@@ -2,6 +2,7 @@
 // addresses and begin together, and their arithmetic. What goes wrong ends the process with a sentence.
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,6 +26,16 @@ namespace tutti {
 }
 
 inline double seconds_since(Instant begin) { return std::chrono::duration<double>(monotonic_now() - begin).count(); }
+
+// Of this process, so far.
+inline double cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
 
 inline double median(std::vector<double> values) {
   std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());

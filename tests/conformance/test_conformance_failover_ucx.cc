@@ -1,7 +1,5 @@
 // Fail-over from UCX's transport to tcp against the conformance suite.
-#include "tests/conformance/tcp_world.h"
-#include "transports/failover/failover.h"
-#include "transports/failover/reserve.h"
+#include "tests/conformance/reserve.h"
 #include "transports/ucx/ucx.h"
 
 namespace tutti::conformance {
@@ -17,11 +15,7 @@ class FailoverUcxWorld final : public World {
     options.transports = "tcp";
     auto fabric = make_ucx_transport(make_loopback_tcp(id, 1), std::move(options));
     if (!fabric) ADD_FAILURE() << fabric.status().text();
-    auto tcp = make_loopback_tcp(id, 1);
-    if (!fabric || tcp == nullptr) return nullptr;
-    auto both = make_reserved_transport(*std::move(fabric), std::move(tcp));
-    if (!both) ADD_FAILURE() << both.status().text();
-    return both ? make_failover_transport(*std::move(both), {.process = id, .reserve = true}) : nullptr;
+    return fabric ? with_tcp_in_reserve(id, *std::move(fabric)) : nullptr;
   }
 };
 

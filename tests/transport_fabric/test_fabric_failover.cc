@@ -1,14 +1,9 @@
 // A fabric whose wire is cut without a word: its lanes go on over TCP, and back; without another way they wait.
 #include <gtest/gtest.h>
 
-#include <deque>
-#include <functional>
-
-#include "tests/conformance/tcp_world.h"
 #include "tests/transport_fabric/memory_wire.h"
+#include "tests/transport_failover/frames.h"
 #include "transports/fabric/fabric.h"
-#include "transports/failover/failover.h"
-#include "transports/failover/reserve.h"
 
 namespace tutti::fabric {
 namespace {
@@ -17,92 +12,18 @@ using namespace std::chrono_literals;
 
 constexpr Nanoseconds kStallLimit = 200ms;
 
-struct Node {
+struct Node : FrameEnd {
   Node(MemoryNetwork& network, bool has_reserve) {
-    id = *new_process_id();
-    const Log sink(LogLevel::info,
-                   [this](LogLevel, std::string_view, std::string_view text) { log += std::string(text) + "\n"; });
     FabricOptions options;
     options.process = id;
     options.host_name = "node";
     options.stall_limit = has_reserve ? kStallLimit : Nanoseconds(0);
-    options.log = sink;
+    options.log = sink();
     transport = make_fabric_transport(conformance::make_loopback_tcp(id, 1), std::make_unique<MemoryWire>(network),
                                       std::move(options));
-    if (!has_reserve) return;
-    auto both = make_reserved_transport(std::move(transport), conformance::make_loopback_tcp(id, 1));
-    FailoverOptions failover;
-    failover.process = id;
-    failover.reserve = true;
-    failover.pause_min = 10ms;
-    failover.log = sink;
-    transport = make_failover_transport(*std::move(both), failover);
+    if (has_reserve) transport = reserved(std::move(transport));
   }
-
-  void poll() {
-    Event events[16];
-    const std::size_t count = transport->poll(events, monotonic_now());
-    for (std::size_t i = 0; i < count; ++i) {
-      const Event& event = events[i];
-      if (event.kind == EventKind::connected) link = event.link;
-      if (event.kind == EventKind::closed) closed = event.link->status().text();
-      if (event.kind == EventKind::fetched) event.link->release(event.token);
-      if (event.kind != EventKind::delivery) continue;
-      EXPECT_EQ(event.header.words[0], frames++) << "out of order";
-      if (event.data == nullptr && event.bytes > 0 && !is_late) {
-        targets.emplace_back(event.bytes);
-        if (event.link->fetch(event.token, targets.back().data()) == FetchState::done)
-          event.link->release(event.token);
-      } else if (!is_late) {
-        event.link->release(event.token);
-      }
-    }
-  }
-
-  ProcessId id;
-  std::string log;
-  std::unique_ptr<Transport> transport;
-  Link* link = nullptr;
-  std::string closed;
-  std::uint64_t frames = 0;
-  bool is_late = false;  // holds what comes
-  std::deque<std::vector<std::byte>> targets;
 };
-
-bool until(Node& a, Node& b, const std::function<bool()>& condition) {
-  const Instant give_up = monotonic_now() + 20s;
-  while (!condition() && monotonic_now() < give_up) {
-    a.poll();
-    b.poll();
-  }
-  return condition();
-}
-
-void connect(Node& a, Node& b) {
-  ASSERT_TRUE(a.transport->connect(b.id, b.transport->address(), 0, monotonic_now() + 10s).is_ok());
-  ASSERT_TRUE(until(a, b, [&] { return a.link != nullptr && b.link != nullptr; })) << a.log << b.log;
-}
-
-// Sends frames of all sizes until `count` have come; `disturb` is called when so many have.
-void stream(Node& from, Node& to, std::uint64_t count, std::uint64_t when, const std::function<void()>& disturb) {
-  const std::vector<std::byte> payload(100'000, std::byte{5});
-  const std::uint64_t had = to.frames;
-  std::uint64_t next = had;
-  ASSERT_TRUE(until(from, to,
-                    [&] {
-                      if (disturb && to.frames - had >= when) {
-                        disturb();
-                        when = ~0ull;
-                      }
-                      if (next < had + count) {
-                        const SendState state = from.link->send(
-                            Header{{next}}, payload.data(), next % 5 == 0 ? payload.size() : 50 * (next % 80), next);
-                        if (state == SendState::copied || state == SendState::pending) ++next;
-                      }
-                      return to.frames == had + count && from.link->is_drained();
-                    }))
-      << to.frames - had << " of " << count << "; " << from.closed << from.log;
-}
 
 TEST(FabricFailover, AWireThatIsCutWithoutAWordCostsNoFrameAndIsUsedAgain) {
   MemoryNetwork network;
