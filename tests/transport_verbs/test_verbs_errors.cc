@@ -214,7 +214,8 @@ TEST_F(VerbsErrors, APortThatIsDownForAMomentCostsAnIdleLinkNothingAndOneThatSta
 
   set_fake_port_state("fake0", IBV_PORT_DOWN);
   ASSERT_TRUE(pair.both_closed());
-  EXPECT_NE(pair.a.closed.find("fake0 port 1 has been down for "), std::string::npos) << pair.a.closed;
+  EXPECT_NE(pair.a.closed.find("is closed: fake0 port 1 has been down for "), std::string::npos) << pair.a.closed;
+  EXPECT_EQ(pair.a.closed.find("and fake0 port 1 is down"), std::string::npos) << "said twice: " << pair.a.closed;
 }
 
 TEST_F(VerbsErrors, AWrongKeyEndsTheLinkAndThePayloadIsLetGoOf) {

@@ -89,8 +89,9 @@ void VerbsLink::run_timers() {
   if (failed_at_ <= common_.now) {
     is_cut_off_ = failure_cuts_;
     failed_at_ = kNever;
-    const bool is_down = queue_pair_ && queue_pair_->rail().down_since != kNever;
-    const std::string down = is_down ? format(", and {} is down", queue_pair_->rail().port().name()) : "";
+    const Rail* rail = queue_pair_ ? &queue_pair_->rail() : nullptr;
+    const bool adds_port = rail && rail->down_since != kNever && !failure_.starts_with(rail->port().name());
+    const std::string down = adds_port ? format(", and {} is down", rail->port().name()) : "";
     end(Status(Code::peer_lost, format("{} is closed: {}{}; {} payloads not sent are lost", describe(), failure_,
                                        down, sending_.size())));
   } else if (state_ == State::greeting && deadline_ <= common_.now) {
