@@ -421,9 +421,12 @@ void Engine::check_operation(Operation& operation, Instant now) {
 
 bool Engine::is_drained() {
   free_boards();
-  return leaving_.empty() && std::all_of(channels_.begin(), channels_.end(), [](const auto& entry) {
-           const bool ended = entry.second->closed || entry.second->ends != kNever;
-           return ended || (entry.second->control.empty() && entry.second->link->is_drained());
+  return leaving_.empty() && std::all_of(channels_.begin(), channels_.end(), [this](const auto& entry) {
+           const Channel& channel = *entry.second;
+           if (channel.closed || channel.ends != kNever) return true;
+           if (channel.control.empty() && channel.link->is_drained()) return true;
+           // It may connect for as long as it may: nobody is there to hear what is kept for it.
+           return !channel.open && options_.has_ended && options_.has_ended(channel.peer->address);
          });
 }
 

@@ -200,6 +200,25 @@ TEST(EngineEnd, ACutLinkEndsWhatNeedsItAndNamesTheOtherSide) {
   });
 }
 
+// Found by benchmark_recovery: by TCP, whoever had not been connected to the victim was a second late to leave.
+TEST(EngineEnd, NobodyWaitsToSaySomethingToAProcessThatHasEnded) {
+  ClusterOptions options;
+  options.one_host = true;
+  options.elastic = true;
+  Cluster cluster(1, options);
+  Cluster::Node& node = cluster.node(0);
+  cluster.network().partition_both_ways(node.id, cluster.node(1).id);  // to connect has no answer
+  OperationRequest agree;
+  agree.kind = CallKind::agree;
+  agree.timeout = std::chrono::seconds(2);
+  cluster.start(0, agree);
+  cluster.run_for(std::chrono::milliseconds(1));
+  node.engine->destroy(node.communicator, cluster.network().now());
+  EXPECT_FALSE(node.engine->is_drained()) << "the other is to hear that this one is gone";
+  cluster.crash(1);
+  EXPECT_TRUE(node.engine->is_drained());
+}
+
 // Links that fail by chance, all the time: whatever the result, every operation ends and nothing wrong counts as
 // right.
 TEST(EngineEnd, WithLinksThatBreakByChanceEveryOperationEnds) {
