@@ -1,6 +1,6 @@
 // Runs a fuzzer's function without libFuzzer: over every file of the corpus folder that is named, and over seeded
-// mutations of them. TUTTI_TEST_LONG=1 tries a hundred times as many. The input at which a
-// check stops the process is written to replay_crash.bin.
+// mutations of them, fewer under sanitizers; TUTTI_TEST_LONG=1 tries a hundred times as many. The input at which a check
+// stops the process is written to replay_crash.bin.
 //
 //   fuzz_NAME CORPUS_FOLDER [SEED]        fuzz_NAME FILE    (one input, as it is)
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "src/base/random.h"
+#include "tests/sanitized.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
@@ -101,7 +102,7 @@ int main(int count, char** arguments) {
   }
   for (const Input& seed : seeds) run(seed);
   const char* const wants_long = std::getenv("TUTTI_TEST_LONG");
-  const int runs = wants_long && std::string(wants_long) == "1" ? 2'000'000 : 20'000;
+  const int runs = wants_long && std::string(wants_long) == "1" ? 2'000'000 : tutti::kIsSanitized ? 6'000 : 20'000;
   tutti::Random random(count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1);
   for (int i = 0; i < runs; ++i) {
     Input input = seeds[random.below(seeds.size())];
