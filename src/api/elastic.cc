@@ -3,7 +3,8 @@
 // communicator.
 //
 // In the store, under the communicator's group: GROUP/waiting/PROCESS is the invitation of a process that wants to
-// join; GROUP/admitted/PROCESS is the boarding pass that it is given in the end.
+// join; GROUP/admitted/PROCESS is the boarding pass that it is given in the end. While the other members wait for
+// this one, it waits for the store no longer than store_limit() says.
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -31,6 +32,15 @@ std::string admitted_key(const std::string& group, const Invitation& who) {
 
 int slot_of(const tutti_comm& comm, Rank rank) {
   return comm.slots.empty() ? rank : comm.slots[static_cast<std::size_t>(rank)];
+}
+
+// Until when a member may wait for the store, for all that it wants of it, while the others wait for the member: a
+// store that does not answer costs them no more than a member may be silent, and no call its whole time.
+Instant store_limit(const tutti_comm& comm, Instant deadline) {
+  constexpr Nanoseconds kMost = std::chrono::seconds(2);
+  const Instant now = comm.runtime->now();
+  const Nanoseconds most = std::min(kMost, comm.settings.heartbeat_timeout / 2);
+  return now + std::clamp((deadline - now) / 2, Nanoseconds(0), most);
 }
 
 Status enter(tutti_comm& comm, const MemberView& view, const std::string& name, int rank) {
@@ -133,8 +143,8 @@ class Refresh {
     const std::vector<Rank>& survivors = communicator().council()->survivors;
     if (survivors.front() != communicator().rank() || survivors.size() >= members_max_ || comm_.store == nullptr)
       return {};
-    const Instant until = std::min(deadline_, comm_.runtime->now() + Nanoseconds(std::chrono::seconds(2)));
-    const Store::Gathered waiting = comm_.store->gather(waiting_prefix(comm_.group), 0, until);
+    const Store::Gathered waiting =
+        comm_.store->gather(waiting_prefix(comm_.group), 0, store_limit(comm_, deadline_));
     Blobs blobs;
     for (const auto& [key, invitation] : waiting.entries) {
       if (survivors.size() + blobs.size() < members_max_ && can_be_reached(invitation)) blobs.push_back(invitation);
@@ -245,17 +255,20 @@ class Refresh {
     return {};
   }
 
-  // Each of those who stay says so: one may end before it could. Nobody is let in twice for having asked once: who is
-  // dead by now would be for ever.
+  // Each of those who stay says so: one may end before it could, or have no time for all; so each begins with
+  // another. Nobody is let in twice for having asked once: who is dead by now would be for ever.
   void admit(const MemberView& view, int rank) {
     if (comm_.store == nullptr) return;
     const auto stays = [](const MemberView::Seat& seat) { return !seat.joins; };
     const bool is_first = std::none_of(view.seats.begin(), view.seats.begin() + rank, stays);
     if (is_first && comm_.launch.store.starts_with("tcp://")) serve_store();
-    const Instant until = std::min(deadline_, comm_.runtime->now() + Nanoseconds(std::chrono::seconds(2)));
+    std::vector<const Invitation*> joiners;
     for (const MemberView::Seat& seat : view.seats) {
-      if (!seat.joins) continue;
-      const Invitation& joiner = seat.member;
+      if (seat.joins) joiners.push_back(&seat.member);
+    }
+    const Instant until = store_limit(comm_, deadline_);
+    for (std::size_t i = 0; i < joiners.size(); ++i) {
+      const Invitation& joiner = *joiners[(static_cast<std::size_t>(rank) + i) % joiners.size()];
       Status said = comm_.store->set(admitted_key(comm_.group, joiner), view.encode(), until);
       if (said) said = comm_.store->remove(waiting_key(comm_.group, joiner), until).status();
       if (!said)
@@ -270,8 +283,8 @@ class Refresh {
     LaunchEnvironment launch = comm_.launch;
     launch.rank = 0;
     launch.size = std::max(2, static_cast<int>(communicator().size()));
-    const Result<Store*> store = job_store(
-        launch, comm_.settings, comm_.runtime->now() + Nanoseconds(std::chrono::seconds(2)), comm_.runtime->log());
+    const Result<Store*> store =
+        job_store(launch, comm_.settings, store_limit(comm_, deadline_), comm_.runtime->log());
     if (store && *store != nullptr) comm_.store = *store;
   }
 
@@ -301,9 +314,11 @@ Status board(tutti_comm& comm, const std::string& name, Instant deadline) {
   Status asked = comm.store->remove(admitted, deadline).status();
   if (asked.is_ok()) asked = comm.store->set(waiting, text_of(*mine), deadline);
   const Result<std::string> pass = asked.is_ok() ? comm.store->get(admitted, deadline) : Result<std::string>(asked);
-  const Instant a_moment = std::max(deadline, comm.runtime->now() + Nanoseconds(std::chrono::seconds(1)));
-  static_cast<void>(comm.store->remove(waiting, a_moment).is_ok());
-  static_cast<void>(comm.store->remove(admitted, a_moment).is_ok());
+  // With its pass it is a member, for whom the others wait.
+  const Instant a_moment = comm.runtime->now() + Nanoseconds(std::chrono::seconds(1));
+  const Instant tidy_until = pass ? std::min(a_moment, store_limit(comm, kNever)) : std::max(deadline, a_moment);
+  static_cast<void>(comm.store->remove(waiting, tidy_until).is_ok());
+  static_cast<void>(comm.store->remove(admitted, tidy_until).is_ok());
   if (!pass) {
     cancel_invitation(comm, *mine);
     if (pass.status().code() != Code::timeout) return pass.status();
@@ -372,7 +387,7 @@ Status grow(tutti_comm& comm, const tutti_refresh_options& options, Instant dead
   std::int32_t all = 0;
   Status asked;
   if (comm.communicator->rank() == 0) {
-    const Result<std::int32_t> waiting = count_waiting(comm, members_max_of(options), deadline);
+    const Result<std::int32_t> waiting = count_waiting(comm, members_max_of(options), store_limit(comm, deadline));
     asked = waiting.status();
     mine = asked ? *waiting : -static_cast<std::int32_t>(asked.code());
   }

@@ -27,6 +27,16 @@ std::vector<std::optional<Testimony>> decode_all(const Agreement::Contributions&
   return testimonies;
 }
 
+// Of those who are there: who has called, and was lost or has left since then, would be waited for in the next view,
+// too.
+std::string call_roll(const Agreement::Contributions& heard, const MemberSet& lost) {
+  Agreement::Contributions there(heard.size());
+  for (std::size_t m = 0; m < heard.size(); ++m) {
+    if (!lost.contains(static_cast<std::uint32_t>(m))) there[m] = heard[m];
+  }
+  return encode_roll(there);
+}
+
 // Where nobody saw why a member is lost, it did not answer.
 Verdict name_lost(Verdict verdict, const Communicator& communicator) {
   if (verdict.has_lost(verdict.why.culprit())) return verdict;
@@ -393,8 +403,7 @@ void Engine::open_next(Communicator& communicator, Instant now) {
   options.quorum.casting = council.casting_on_next();
   options.tag = ~communicator.id_;
   options.retry = kRetry;
-  council.on_next = std::make_unique<Agreement>(
-      options, [](const Agreement::Contributions& heard, const MemberSet&) { return encode_roll(heard); });
+  council.on_next = std::make_unique<Agreement>(options, call_roll);
   for (const Rank rank : council.survivors) {
     if (council.seats[static_cast<std::size_t>(rank)].suspected) suspect_in_next(council, rank, now);
   }

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <optional>
 
-#include "src/base/format.h"
 #include "src/engine/roll.h"
 
 namespace tutti {
@@ -241,8 +240,7 @@ bool ElasticTrial::all_was_done() {
 
 void ElasticTrial::check_roll(const std::set<Rank>& survivors) {
   for (const Rank rank : survivors) {
-    EXPECT_TRUE(
-        engine(rank).begin_next(communicator(rank), format("rank {}", rank), cluster_.network().now()).is_ok());
+    EXPECT_TRUE(engine(rank).begin_next(communicator(rank), roll_call(rank), cluster_.network().now()).is_ok());
   }
   ASSERT_TRUE(cluster_.run([&] {
     return std::all_of(survivors.begin(), survivors.end(),
@@ -254,8 +252,7 @@ void ElasticTrial::check_roll(const std::set<Rank>& survivors) {
     ASSERT_TRUE(roll.is_ok()) << roll.status().text();
     for (std::size_t place = 0; place < council.survivors.size(); ++place) {
       const Rank each = council.survivors[place];  // some have died since the verdict
-      const std::optional<std::string> name = format("rank {}", each);
-      EXPECT_EQ((*roll)[place], survivors.contains(each) ? name : std::nullopt);
+      EXPECT_EQ((*roll)[place], survivors.contains(each) ? std::optional(roll_call(each)) : std::nullopt);
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "tests/engine/cluster.h"
@@ -62,6 +63,8 @@ class ElasticTrial {
   std::set<Rank> survivors_by_verdict();
   // Everything had ended before anybody noticed, if there was anything to notice.
   bool all_was_done();
+  // What a rank contributes to the roll.
+  static std::string roll_call(Rank rank) { return "rank " + std::to_string(rank); }
   // The survivors call the roll: one list, in which all of them are that still live.
   void check_roll(const std::set<Rank>& survivors);
 

@@ -172,6 +172,31 @@ TEST(Elastic, WhoIsCutOffWhileTheNextMembersAreAgreedOnKnowsTheDecisionOrStops) 
   EXPECT_GT(stopped, 0) << "in no trial the cut came in time";
 }
 
+// Found by test_simulation: it had a seat in the next view, where all waited for it in vain, and shut out its
+// process, which had asked to be let in again.
+TEST(Elastic, WhoLeavesWhileTheNextMembersAreAgreedOnIsNotAmongThem) {
+  for_seeds(200, kManySeeds, [](std::uint64_t seed) {
+    ClusterOptions options = random_options(seed);
+    options.ranks = 3 + static_cast<int>(seed % 4);
+    ElasticTrial trial(seed, options);
+    Cluster& cluster = trial.cluster();
+    ASSERT_TRUE(trial.run_with_a_revocation()) << "hangs";
+    ASSERT_EQ(trial.survivors_by_verdict().size(), static_cast<std::size_t>(cluster.size()));
+    const Rank last = trial.random_rank();
+    const Rank leaver = (last + 1) % cluster.size();
+    for (Rank rank = 0; rank < cluster.size(); ++rank) {
+      if (rank == last) continue;
+      ASSERT_TRUE(trial.engine(rank)
+                      .begin_next(trial.communicator(rank), ElasticTrial::roll_call(rank), cluster.network().now())
+                      .is_ok());
+    }
+    cluster.run_for(std::chrono::milliseconds(2));
+    trial.destroy(leaver);
+    cluster.run_for(std::chrono::milliseconds(2));
+    trial.check_roll(trial.those_alive());
+  });
+}
+
 TEST(Elastic, WhoDestroysItsEndIsMissedOnlyWhereItIsNeeded) {
   for_seeds(200, kManySeeds, [](std::uint64_t seed) {
     ElasticTrial trial(seed, random_options(seed));

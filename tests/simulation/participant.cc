@@ -10,8 +10,8 @@ namespace tutti {
 namespace {
 
 constexpr unsigned kConsultEvery = 6;
-constexpr Nanoseconds kStorePatience = std::chrono::seconds(2);  // of a refresh with the store, twice
-constexpr Nanoseconds kJoinTidies = std::chrono::seconds(1);     // of a join with the store, once more for each key
+constexpr Nanoseconds kDawdles = std::chrono::seconds(6);     // beyond what a refresh may take
+constexpr Nanoseconds kJoinTidies = std::chrono::seconds(1);  // of a join with the store, once more for each key
 
 // Instead of consulting each other; the same at all members.
 bool grows_at(const SeenView& view, unsigned number) { return Random(view.id ^ number).chance(0.3); }
@@ -151,7 +151,7 @@ void Participant::linger() {
 // deadline.
 void Participant::dawdle() {
   if (job_.dawdler != process_.number || std::exchange(has_dawdled_, true)) return;
-  const Instant until = job_.world.now() + job_.refresh_timeout + beyond() + 3 * kStorePatience;
+  const Instant until = job_.world.now() + job_.refresh_timeout + beyond() + kDawdles;
   job_.world.wait(
       process_, [] { return false; }, until);
   leaves_ |= job_.dawdler_leaves;
@@ -216,8 +216,7 @@ bool Participant::grow() {
   const Instant deadline = job_.world.now() + job_.refresh_timeout;
   const std::uint64_t epoch_before = comm_->epoch;
   const tutti_status status = tutti_comm_grow(comm_, &options);
-  job_.observer.returned(process_.number, "tutti_comm_grow", deadline, job_.world.now(),
-                         beyond() + 2 * kStorePatience);
+  job_.observer.returned(process_.number, "tutti_comm_grow", deadline, job_.world.now(), beyond());
   if (status == TUTTI_OK && comm_->epoch != epoch_before) {
     ++job_.marks.grown;
     saw_view();
@@ -253,8 +252,7 @@ bool Participant::refresh(End& end) {
     const Instant deadline = job_.world.now() + job_.refresh_timeout;
     tell("refreshes {}", view_.text());
     const tutti_status status = tutti_comm_refresh(comm_, &options);
-    job_.observer.returned(process_.number, "tutti_comm_refresh", deadline, job_.world.now(),
-                           beyond() + 2 * kStorePatience);
+    job_.observer.returned(process_.number, "tutti_comm_refresh", deadline, job_.world.now(), beyond());
     if (status == TUTTI_OK) {
       saw_view();
       return true;
