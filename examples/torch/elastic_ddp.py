@@ -11,12 +11,10 @@ training, but for the order of sums. The exit status says whether that is so.
 """
 import argparse
 import hashlib
-import json
+import multiprocessing
 import os
 import random
 import secrets
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +23,7 @@ BATCH = 48
 LIMIT_SECONDS = 600  # for what is left of the training when all have been killed
 
 
-def member(steps, hold, slow_seconds):
+def member(steps, hold, slow_seconds, tell):
     import torch
     from torch import nn
 
@@ -37,7 +35,7 @@ def member(steps, hold, slow_seconds):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     elastic = tutti.torch.Elastic(model, optimizer, op="sum")
     is_new = elastic.done > 0
-    print("ready", flush=True)
+    tell("ready")
     losses = []
     for step in elastic.steps(steps):
         generator = torch.Generator().manual_seed(step)  # the batch of a step, whoever computes which part of it
@@ -55,46 +53,68 @@ def member(steps, hold, slow_seconds):
         bits.update(tensor.numpy().tobytes())
     told = {"joined": is_new, "members": elastic.size, "loss": sum(losses[-10:]) / 10, "hash": bits.hexdigest()[:16]}
     elastic.close()
-    print(json.dumps(told), flush=True)
+    tell(told)
 
 
-def start(options, environment, hold):
-    command = [sys.executable, os.path.abspath(__file__), "--steps", str(options.steps), "--slow", str(options.slow)]
-    command += ["--member", hold]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+def run_member(environment, steps, hold, slow_seconds, pipe):
+    os.environ.update(environment)
+    member(steps, hold, slow_seconds, pipe.send)
+
+
+class Member:
+    """A process of its own, forked from one that has imported torch, which takes seconds, and nothing else."""
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "tutti.torch"])
+
+    def __init__(self, options, environment, hold):
+        self._pipe, its_pipe = self.context.Pipe(duplex=False)
+        arguments = (environment, options.steps, hold, options.slow, its_pipe)
+        self.process = self.context.Process(target=run_member, args=arguments)
+        self.process.start()
+        its_pipe.close()
+
+    def told(self):
+        """What it says next; None if it ends without a word."""
+        if not self._pipe.poll(LIMIT_SECONDS):
+            raise TimeoutError(f"process {self.process.pid} has said nothing for {LIMIT_SECONDS} s")
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            return None
 
 
 def train(options, kills):
     """What the processes said that were there in the end."""
     with tempfile.TemporaryDirectory() as store, tempfile.NamedTemporaryFile() as hold:
-        outer = {name: value for name, value in os.environ.items() if name not in ("TUTTI_RANK", "TUTTI_SIZE")}
-        environment = dict(outer, TUTTI_STORE=f"file://{store}", TUTTI_SECRET=secrets.token_hex(8))
-        first = {"TUTTI_SIZE": str(options.processes)}
+        environment = {"TUTTI_STORE": f"file://{store}", "TUTTI_SECRET": secrets.token_hex(8)}
+        first = {**environment, "TUTTI_SIZE": str(options.processes)}
         members = [
-            start(options, {**environment, **first, "TUTTI_RANK": str(r)}, hold.name if kills else "")
-            for r in range(options.processes)
+            Member(options, {**first, "TUTTI_RANK": str(rank)}, hold.name if kills else "")
+            for rank in range(options.processes)
         ]
         try:
-            return disturb(options, kills, members, lambda: start(options, environment, hold.name), hold)
+            return disturb(options, kills, members, lambda: Member(options, environment, hold.name), hold)
         finally:
-            for process in members:
-                process.kill()  # does nothing to those that have ended
+            for one in members:
+                if one.process.is_alive():
+                    one.process.kill()
 
 
 def disturb(options, kills, members, join, hold):
     """Kills and replaces, then lets the training come to its end."""
     chance = random.Random(options.seed)
-    for process in members:
-        process.stdout.readline()  # it is a member
+    for one in members:
+        one.told()  # it is a member
     for _ in range(kills):
         time.sleep(options.every)
         victim = members.pop(chance.randrange(len(members)))
-        victim.send_signal(signal.SIGKILL)
-        victim.wait()
+        victim.process.kill()
+        victim.process.join()
         members.append(join())  # without a rank: it joins
-        members[-1].stdout.readline()
+        members[-1].told()
     hold.close()
-    return [json.loads(process.communicate(timeout=LIMIT_SECONDS)[0] or "{}") for process in members]
+    return [one.told() for one in members]
 
 
 def main():
@@ -105,11 +125,9 @@ def main():
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--slow", type=float, default=0.1, help="seconds that a step takes until all have been killed")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--member", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.member is not None:
-        member(options.steps, options.member, options.slow)
-        return 0
+    for name in ("TUTTI_RANK", "TUTTI_SIZE"):
+        os.environ.pop(name, None)
     calm, said = train(options, 0), train(options, options.kills)
     for name, ends in (("undisturbed", calm), (f"{options.kills} killed", said)):
         for end in ends:

@@ -1,9 +1,11 @@
 """Runs a function of a test as every rank of a process group, each in a process of its own.
 
-torch is imported here, once, before the ranks are forked, so that they start fast; none of the parent's threads is used
-by them.
+torch is imported here, once, before the ranks are forked, so that they start fast; so is what it imports when an optimizer
+is first used, and what trainings import, which takes seconds. None of the parent's threads is used by the ranks.
 """
 import datetime
+import gc
+import importlib
 import multiprocessing
 import os
 import queue
@@ -13,6 +15,11 @@ import traceback
 
 import torch
 import torch.distributed as dist
+
+for _name in ("_dynamo", "distributed.checkpoint", "distributed.fsdp", "distributed.optim", "distributed.pipelining",
+              "distributed.tensor.parallel"):
+    importlib.import_module(f"torch.{_name}")
+gc.freeze()  # so that no rank looks through all of that, and copies its pages, to collect garbage
 
 LIMIT_SECONDS = 90
 RUNS_LONG = os.environ.get("TUTTI_TEST_LONG") == "1"

@@ -16,7 +16,7 @@ def test_models_are_equal_after_kills_and_joins():
         # Ten minutes and more: a kill every few seconds, as soon as the one before has been replaced.
         arguments = ["--processes", "4", "--kills", "100", "--every", "3", "--slow", "1", "--steps", "5000"]
     else:
-        arguments = ["--processes", "3", "--kills", "1", "--steps", "1000", "--every", "0.3"]
+        arguments = ["--processes", "3", "--kills", "1", "--steps", "300", "--every", "0.3"]
     done = subprocess.run(
         [sys.executable, str(_EXAMPLE), *arguments], capture_output=True, text=True, timeout=3600, check=False
     )
