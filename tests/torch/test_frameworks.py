@@ -8,6 +8,8 @@ import importlib.util
 import io
 import logging
 import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -224,8 +226,9 @@ def test_accelerate(size):
 
 
 @needs("accelerate")
-def test_accelerate_with_shards():
-    _compare(2, _accelerate_sharded)
+@pytest.mark.parametrize("size", SIZES)
+def test_accelerate_with_shards(size):
+    _compare(size, _accelerate_sharded)
 
 
 @needs("lightning")
@@ -235,11 +238,29 @@ def test_lightning(size):
 
 
 @needs("lightning")
-def test_lightning_fabric():
-    _compare(2, _fabric)
+@pytest.mark.parametrize("size", SIZES)
+def test_lightning_fabric(size):
+    _compare(size, _fabric)
+
+
+@pytest.fixture(scope="module")
+def deepspeeds_extension():
+    """DeepSpeed compiles it when it is first used on the CPU, which takes longer than ranks have."""
+    code = "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder; ShareMemCommBuilder().load()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "DS_ACCELERATOR": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs("deepspeed")
+@pytest.mark.usefixtures("deepspeeds_extension")
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_deepspeed(stage):
-    _compare(SIZES[-1], _deepspeed, stage)
+def test_deepspeed(stage, size):
+    _compare(size, _deepspeed, stage)
