@@ -77,7 +77,10 @@ int send_message(const Descriptor& socket, const Message& message, std::span<con
   }
 }
 
-Received receive_message(const Descriptor& socket) {
+namespace {
+
+// What recvmsg(2) says, once.
+Received look_for_message(const Descriptor& socket) {
   Received received;
   iovec data{&received.message, sizeof received.message};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kDescriptorsMax * sizeof(int))> control{};
@@ -116,6 +119,20 @@ Received receive_message(const Descriptor& socket) {
   } else {
     received.state = Received::State::message;
   }
+  return received;
+}
+
+}  // namespace
+
+// The kernel looks for a message first and for the peer's end afterwards, not for both at once: a peer that sends its
+// last message and closes in between is reported as ended, and the message lies there unread. Nothing can be sent
+// after the end, so a second look finds whatever the first one missed.
+Received receive_message(const Descriptor& socket) {
+  Received received = look_for_message(socket);
+  if (received.state != Received::State::ended) return received;
+  received = look_for_message(socket);
+  // No end lasts for one look: what looked like it was a message of no bytes.
+  if (received.state == Received::State::nothing) received.state = Received::State::malformed;
   return received;
 }
 

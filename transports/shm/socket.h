@@ -69,8 +69,9 @@ Result<Descriptor> new_socket();
 int connect_socket(const Descriptor& socket, std::string_view name);
 // 0, or an errno: EAGAIN when the socket is full and nothing was sent.
 int send_message(const Descriptor& socket, const Message& message, std::span<const int> descriptors = {});
+// `ended` once all that the other side sent before it closed has been received.
 Received receive_message(const Descriptor& socket);
-// Whether the other side has closed (and all that it sent was read). Reads nothing.
+// Whether the other side has closed; a message that it sent just before may be unread. Reads nothing.
 bool has_ended(const Descriptor& socket);
 
 struct Credentials {
