@@ -79,6 +79,12 @@ void count_while(const EtcdServers& servers, const std::function<void()>& distur
     });
   }
   disturb();
+  const auto have_counted_enough = [&] {
+    const std::lock_guard lock(mutex);
+    return sums.size() > 10;
+  };
+  for (const Instant limit = later(); !have_counted_enough() && monotonic_now() < limit;)
+    std::this_thread::sleep_for(10ms);
   ends = true;
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(*seed->add("sum", 0, later()), static_cast<std::int64_t>(sums.size()));
