@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "tests/conformance/conformance.h"
+#include "tests/sanitized.h"
 
 namespace tutti::conformance {
 
@@ -49,7 +50,7 @@ void check_line(const Line& line, const std::unordered_map<std::uint64_t, std::u
 
 TEST_P(Conformance, SurvivesRandomTraffic) {
   const std::uint64_t seeds = (test_long() ? 30 : 1) * (world_->has_virtual_clock() ? 4 : 1);
-  const int steps = world_->has_virtual_clock() ? 20'000 : 8'000;
+  const int steps = (world_->has_virtual_clock() ? 20'000 : 8'000) / (kIsSanitized && !test_long() ? 3 : 1);
   for (std::uint64_t seed = test_seed(); seed < test_seed() + seeds && !HasFailure(); ++seed) {
     SCOPED_TRACE("TUTTI_TEST_SEED=" + std::to_string(seed));
     Random random(seed);

@@ -201,7 +201,7 @@ TEST_P(Matrix, GivesWhatTheHeaderSays) {
   job.settings = std::string("TUTTI_TIMEOUT=120s ") + layout.settings;
   job.limit = std::chrono::seconds(runs_long() ? 3000 : 150);
   const std::uint64_t chosen = mix(seed(), static_cast<std::uint64_t>(layout_index * 16 + ranks));
-  const int count = patience() > 1 ? 60 : 300;
+  const int count = patience() > 1 ? 30 : 300;
   const std::vector<Planned> cases = runs_long() ? everything(chosen, ranks) : sampled(chosen, ranks, count);
   ASSERT_LE(cases.size(), static_cast<std::size_t>(SharedBlock::kSlots));
 
