@@ -1,6 +1,6 @@
 // Runs a fuzzer's function without libFuzzer: over every file of the corpus folder that is named, and over seeded
-// mutations of them, fewer under sanitizers; TUTTI_TEST_LONG=1 tries a hundred times as many. The input at which a check
-// stops the process is written to replay_crash.bin.
+// mutations of them, fewer under sanitizers; TUTTI_TEST_LONG=1 tries a hundred times as many. The input at which a
+// check stops the process is written to replay_crash.bin.
 //
 //   fuzz_NAME CORPUS_FOLDER [SEED]        fuzz_NAME FILE    (one input, as it is)
 #include <algorithm>
