@@ -73,7 +73,7 @@ def run(size, function, *arguments, backend="tutti", timeout=60, killed=()):
             found[rank] = (error, value)
     finally:
         for process in processes:
-            process.join(timeout=10)
+            process.join(timeout=max(10, end - time.monotonic()))
             if process.is_alive():
                 process.kill()
     wrong = [f"rank {rank}:\n{error}" for rank, (error, _) in sorted(found.items()) if error]
