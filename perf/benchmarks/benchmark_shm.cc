@@ -192,7 +192,7 @@ double board_round(Side& side, std::uint64_t& sequence) {
   parts[self] = side.transport->segment();
   parts[1 - self] = side.link->segment();
   static std::unique_ptr<Board> board;
-  if (!board) board = std::make_unique<Board>(parts, self, 64);
+  if (!board) board = std::make_unique<Board>(parts, self, 64, 1);
   std::uint64_t sum = 0;
   const Instant begin = monotonic_now();
   for (int round = 0; round < kRounds; ++round) {

@@ -53,8 +53,9 @@ void Engine::link_board(Communicator& communicator, Instant now) {
     parts.push_back(segment + member.board_offset);
   }
   if (!all_open) return;
+  const auto tag = static_cast<std::uint32_t>(communicator.id_ ^ communicator.id_ >> 32) | 1;
   communicator.board_ =
-      std::make_unique<Board>(std::move(parts), static_cast<std::uint32_t>(communicator.rank_), capacity);
+      std::make_unique<Board>(std::move(parts), static_cast<std::uint32_t>(communicator.rank_), capacity, tag);
   communicator.board_linked_ = true;
   if (communicator.council_ && communicator.council_->reached.here() > 0) {  // by links, before
     communicator.board_->reach(communicator.council_->reached.here());

@@ -139,9 +139,8 @@ void Engine::cannot_reach(Communicator& communicator, Rank rank, const Status& w
 std::size_t Engine::commit_reached(Communicator& communicator, Instant now) {
   if (communicator.council_->stage != Council::Stage::working) return 0;
   if (communicator.board_wanted_ && !communicator.board_linked_) return 0;
-  const std::uint32_t everywhere = communicator.board_wanted_
-                                       ? static_cast<std::uint32_t>(communicator.board_->least_reached())
-                                       : communicator.council_->reached.everywhere();
+  const std::uint32_t everywhere =
+      communicator.board_wanted_ ? communicator.board_->least_reached() : communicator.council_->reached.everywhere();
   std::size_t done = 0;
   while (!communicator.active_.empty()) {
     Operation& first = *communicator.active_.front();

@@ -70,8 +70,7 @@ bool Engine::waits_on(const Operation& operation, Rank rank) const {
   if (operation.state_ == Operation::State::committing) {
     if (!uses_board) return communicator.council_->reached.waits_for(rank, operation.number_);
     if (!communicator.board_linked_) return !is_open;
-    const auto reached = communicator.board_->reached(static_cast<std::uint32_t>(rank));
-    return is_ahead(operation.number_, static_cast<std::uint32_t>(reached));
+    return is_ahead(operation.number_, communicator.board_->reached(static_cast<std::uint32_t>(rank)));
   }
   if (operation.on_board_) {
     if (!communicator.board_linked_) return !is_open || board_needs(operation, rank);

@@ -48,11 +48,13 @@ class Board {
     return kLine + kCells * (kLine + (capacity + kLine - 1) / kLine * kLine);
   }
 
-  // `parts[m]` is member m's part as mapped here, member_bytes(capacity) long and aligned to kLine; `self` is ours.
-  Board(std::vector<std::byte*> parts, std::uint32_t self, std::size_t capacity)
+  // `parts[m]` is member m's part as mapped here, member_bytes(capacity) long and aligned to kLine; `self` is ours;
+  // `tag`, not 0, the same for all members, is unlike that of any other board that may come to lie in this memory.
+  Board(std::vector<std::byte*> parts, std::uint32_t self, std::size_t capacity, std::uint32_t tag)
       : parts_(std::move(parts)),
         seen_consumed_(parts_.size(), 0),
         self_(self),
+        tag_(tag),
         capacity_((capacity + kLine - 1) / kLine * kLine) {}
 
   std::uint32_t members() const { return static_cast<std::uint32_t>(parts_.size()); }
@@ -100,11 +102,17 @@ class Board {
   void consume(std::uint64_t sequence) { consumed_word(self_).store(sequence, std::memory_order_release); }
 
   // We have completed every operation up to and including `number`; what all members have said so of. For
-  // communicators whose operations end together (src/engine/council.h).
-  void reach(std::uint64_t number) { reached_word(self_).store(number, std::memory_order_release); }
-  std::uint64_t reached(std::uint32_t member) const { return reached_word(member).load(std::memory_order_acquire); }
-  std::uint64_t least_reached() const {
-    std::uint64_t least = reached(self_);
+  // communicators whose operations end together (src/engine/council.h). A member that the others have left behind may
+  // look here when they use the memory for their next communicator: what is said of that is nothing said.
+  void reach(std::uint32_t number) {
+    reached_word(self_).store(std::uint64_t{tag_} << 32 | number, std::memory_order_release);
+  }
+  std::uint32_t reached(std::uint32_t member) const {
+    const std::uint64_t word = reached_word(member).load(std::memory_order_acquire);
+    return word >> 32 == tag_ ? static_cast<std::uint32_t>(word) : 0;
+  }
+  std::uint32_t least_reached() const {
+    std::uint32_t least = reached(self_);
     for (std::uint32_t m = 0; m < members(); ++m) least = std::min(least, reached(m));
     return least;
   }
@@ -133,6 +141,7 @@ class Board {
   std::vector<std::uint64_t> seen_consumed_;
   std::array<std::uint64_t, kCells> held_{};  // what each of our cells holds
   std::uint32_t self_;
+  std::uint32_t tag_;
   std::size_t capacity_;
 };
 

@@ -86,7 +86,7 @@ TEST_P(Conformance, ABoardWorksOverSegments) {
       }
     }
     std::vector<Board> boards;
-    for (std::uint32_t m = 0; m < members; ++m) boards.emplace_back(parts[m], m, kCapacity);
+    for (std::uint32_t m = 0; m < members; ++m) boards.emplace_back(parts[m], m, kCapacity, 1);
 
     // Everyone publishes and reads at its own pace; many more publications than there are cells.
     constexpr std::uint64_t kLast = 200;
