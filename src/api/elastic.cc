@@ -169,7 +169,7 @@ class Refresh {
 
   Status agree(const Invitation& mine) {
     Blobs contribution = those_waiting();
-    contribution.insert(contribution.begin(), text_of(mine));
+    contribution.insert(contribution.begin(), {text_of(mine), std::to_string(comm_.asked)});
     TUTTI_RETURN_IF_ERROR(comm_.runtime->with_engine([&](Engine& engine, Instant now) {
       return engine.begin_next(&communicator(), encode_blobs(contribution), now);
     }));
@@ -203,20 +203,25 @@ class Refresh {
     if (!roll) return roll.status();
     MemberView view;
     Blobs joining;
+    std::vector<std::pair<ProcessId, std::string>> let_in;  // before, with which nonce
     for (std::size_t place = 0; place < roll->size(); ++place) {
       if (!(*roll)[place]) continue;
       Result<Blobs> blobs = decode_blobs(*(*roll)[place]);
       if (!blobs) return blobs.status();
-      if (blobs->empty()) return Status(Code::internal, "a member has contributed no invitation of its own");
+      if (blobs->size() < 2) return Status(Code::internal, "a member has contributed no invitation of its own");
       Result<Invitation> member = invitation_of((*blobs)[0]);
       if (!member) return member.status();
-      if (joining.empty()) joining.assign(blobs->begin() + 1, blobs->end());
+      if (joining.empty()) joining.assign(blobs->begin() + 2, blobs->end());
+      let_in.emplace_back(member->address.process, (*blobs)[1]);
       view.seats.push_back({*std::move(member), slot_of(comm_, council.survivors[place]), false});
     }
     for (const std::string& text : joining) {
       Result<Invitation> member = invitation_of(text);
       if (!member || member->plan_settings != plan_settings_of(comm_.settings))
         continue;  // it is told by its own end
+      // What a member had asked with may still be in the store, if that did not answer when it was let in.
+      const std::pair asked(member->address.process, std::to_string(member->nonce));
+      if (std::find(let_in.begin(), let_in.end(), asked) != let_in.end()) continue;
       if (view.rank_of(member->address.process, member->nonce) < 0)
         view.seats.push_back({*std::move(member), view.free_slot(), true});
     }
@@ -334,6 +339,7 @@ Status board(tutti_comm& comm, const std::string& name, Instant deadline) {
     return view ? Status(Code::again, "the view was of another attempt") : view.status();
   }
   TUTTI_RETURN_IF_ERROR(enter(comm, *view, name, rank));
+  comm.asked = mine->nonce;
   Refresh refresh(comm, kNoLimit, deadline);
   Status works = refresh.meet();
   if (!works && comm.communicator->council()->stage != Council::Stage::stopped) works = refresh.run();

@@ -26,6 +26,7 @@ struct tutti_comm {
   std::string group;                          // under which they do
   tutti::LaunchEnvironment launch;            // how this process came to that store
   std::optional<tutti::Invitation> enrolled;  // with what this rank takes part in the refresh under way
+  std::uint64_t asked = 0;                    // the nonce with which this rank was let in; 0: it was one of the first
   std::uint64_t epoch = 0;                    // how many times the members were changed
   std::vector<int> slots;                     // by rank; empty: each has the slot of its number
 };

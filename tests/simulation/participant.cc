@@ -10,6 +10,7 @@ namespace tutti {
 namespace {
 
 constexpr unsigned kConsultEvery = 6;
+constexpr Nanoseconds kStopped = std::chrono::seconds(4);     // so long at most a process is stopped in a call
 constexpr Nanoseconds kDawdles = std::chrono::seconds(6);     // beyond what a refresh may take
 constexpr Nanoseconds kJoinTidies = std::chrono::seconds(1);  // of a join with the store, once more for each key
 
@@ -216,7 +217,7 @@ bool Participant::grow() {
   const Instant deadline = job_.world.now() + job_.refresh_timeout;
   const std::uint64_t epoch_before = comm_->epoch;
   const tutti_status status = tutti_comm_grow(comm_, &options);
-  job_.observer.returned(process_.number, "tutti_comm_grow", deadline, job_.world.now(), beyond());
+  job_.observer.returned(process_.number, "tutti_comm_grow", deadline, job_.world.now(), beyond() + kStopped);
   if (status == TUTTI_OK && comm_->epoch != epoch_before) {
     ++job_.marks.grown;
     saw_view();
@@ -252,7 +253,7 @@ bool Participant::refresh(End& end) {
     const Instant deadline = job_.world.now() + job_.refresh_timeout;
     tell("refreshes {}", view_.text());
     const tutti_status status = tutti_comm_refresh(comm_, &options);
-    job_.observer.returned(process_.number, "tutti_comm_refresh", deadline, job_.world.now(), beyond());
+    job_.observer.returned(process_.number, "tutti_comm_refresh", deadline, job_.world.now(), beyond() + kStopped);
     if (status == TUTTI_OK) {
       saw_view();
       return true;

@@ -27,12 +27,13 @@ class Three {
  public:
   using Call = std::function<tutti_status(tutti_comm*)>;
 
-  // Both founders call it once the third has asked, of whom one has no answer from the store any more.
-  void run(int without_store, const Call& call) {
+  // Both founders call it once the third has asked, of whom one may have no answer from the store any more; the third
+  // calls `then` when it has been let in.
+  void run(int without_store, const Call& call, const Call& then = {}) {
     for (int number = 0; number < kFounders; ++number) {
       world_.start([this, number, without_store, &call](Process& self) { found(self, number, without_store, call); });
     }
-    world_.start([this](Process& self) { ask(self); });
+    world_.start([this, &then](Process& self) { ask(self, then); });
     const auto is_over = [](const auto& process) { return process->fiber->is_over(); };
     const auto are_over = [&] { return std::all_of(world_.processes().begin(), world_.processes().end(), is_over); };
     EXPECT_TRUE(world_.run(are_over, std::chrono::seconds(60))) << "hangs";
@@ -80,11 +81,15 @@ class Three {
     tutti_comm_destroy(comm.release());
   }
 
-  void ask(Process& self) {
+  void ask(Process& self, const Call& then) {
     const std::unique_ptr<Store> store = store_.client(self);
     std::unique_ptr<tutti_comm> comm = blank(self, *store);
     has_joined_ = join(*comm, "world", world_.now() + std::chrono::seconds(2)).is_ok();
-    if (has_joined_) tutti_comm_destroy(comm.release());
+    if (!has_joined_) return;
+    if (then) {
+      EXPECT_EQ(then(comm.get()), TUTTI_OK) << tutti_last_error();
+    }
+    tutti_comm_destroy(comm.release());
   }
 
   void pause(Process& self, Nanoseconds time) {
@@ -106,12 +111,14 @@ tutti_refresh_options four_seconds() {
   return options;
 }
 
+tutti_status refresh(tutti_comm* comm) {
+  const tutti_refresh_options options = four_seconds();
+  return tutti_comm_refresh(comm, &options);
+}
+
 TEST(SimulatedStore, AMemberWithoutItLetsTheOthersGoOnWithWhoJoins) {
   Three three;
-  three.run(1, [](tutti_comm* comm) {
-    const tutti_refresh_options options = four_seconds();
-    return tutti_comm_refresh(comm, &options);
-  });
+  three.run(1, refresh);
   for (int number = 0; number < kFounders; ++number) {
     EXPECT_EQ(three.founder(number).status, TUTTI_OK);
     EXPECT_EQ(three.founder(number).members, 3);
@@ -122,16 +129,31 @@ TEST(SimulatedStore, AMemberWithoutItLetsTheOthersGoOnWithWhoJoins) {
 
 TEST(SimulatedStore, WhoSpeaksForThoseWhoWaitAndHasNoneLetsTheOthersGoOnWithoutThem) {
   Three three;
-  three.run(0, [](tutti_comm* comm) {
-    const tutti_refresh_options options = four_seconds();
-    return tutti_comm_refresh(comm, &options);
-  });
+  three.run(0, refresh);
   for (int number = 0; number < kFounders; ++number) {
     EXPECT_EQ(three.founder(number).status, TUTTI_OK);
     EXPECT_EQ(three.founder(number).members, 2);
     EXPECT_LT(three.founder(number).took, three.silence_limit());
   }
   EXPECT_FALSE(three.has_joined());
+}
+
+// As when it does not answer those who have let somebody in, nor the one that was let in.
+TEST(SimulatedStore, AMemberIsNotLetInOnceMoreWhenTheStoreHasKeptWhatItAskedWith) {
+  Three three;
+  const auto twice = [](tutti_comm* comm) {
+    const Instant soon = comm->runtime->now() + std::chrono::seconds(1);
+    const Store::Gathered asked = comm->store->gather(comm->group + "/waiting/", 1, soon);
+    EXPECT_EQ(refresh(comm), TUTTI_OK) << tutti_last_error();
+    for (const auto& [key, value] : asked.entries) EXPECT_TRUE(comm->store->set(key, value, soon).is_ok());
+    return refresh(comm);
+  };
+  three.run(-1, twice, refresh);
+  for (int number = 0; number < kFounders; ++number) {
+    EXPECT_EQ(three.founder(number).status, TUTTI_OK);
+    EXPECT_EQ(three.founder(number).members, 3);
+    EXPECT_LT(three.founder(number).took, three.silence_limit());
+  }
 }
 
 TEST(SimulatedStore, AGrowWithoutItChangesNothingAndEndsNothing) {
