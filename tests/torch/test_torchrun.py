@@ -63,7 +63,9 @@ def test_torchrun_with_a_port_of_its_own(tmp_path):
 
 
 def test_an_unmodified_program_finds_the_backend_and_is_started_again(tmp_path):
+    # With an address, since a machine's own name need not be one that can be resolved.
     endpoint = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{ranks.free_port()}"]
+    endpoint += ["--local-addr", "127.0.0.1"]
     size, deaths = (3, 2) if ranks.RUNS_LONG else (2, 1)
     # The limit of the run is far below the process group's deadline, 30 minutes: who waited for that would not be back.
     done = _torchrun(tmp_path, size, str(deaths), options=["--max-restarts", "3", "--monitor-interval", "0.1", *endpoint])
