@@ -39,9 +39,15 @@ class Three {
     EXPECT_TRUE(world_.run(are_over, std::chrono::seconds(60))) << "hangs";
   }
 
-  const Outcome& founder(int number) const { return founders_[static_cast<std::size_t>(number)]; }
+  // Of both founders; and neither has waited longer than a member may be silent.
+  void expect(tutti_status status, int members) const {
+    for (const Outcome& founder : founders_) {
+      EXPECT_EQ(founder.status, status);
+      EXPECT_EQ(founder.members, members);
+      EXPECT_LT(founder.took, world_.options().silence_limit);
+    }
+  }
   bool has_joined() const { return has_joined_; }
-  Nanoseconds silence_limit() const { return world_.options().silence_limit; }
 
  private:
   std::unique_ptr<tutti_comm> blank(Process& self, Store& store) const {
@@ -53,7 +59,7 @@ class Three {
     comm->settings.eager_bytes = 4096;
     comm->settings.timeout = std::chrono::seconds(4);
     comm->settings.connect_timeout = std::chrono::seconds(3);
-    comm->settings.heartbeat_timeout = silence_limit();
+    comm->settings.heartbeat_timeout = world_.options().silence_limit;
     comm->store = &store;
     comm->group = "comm/sim/world";
     comm->launch.store = "sim:";
@@ -119,22 +125,14 @@ tutti_status refresh(tutti_comm* comm) {
 TEST(SimulatedStore, AMemberWithoutItLetsTheOthersGoOnWithWhoJoins) {
   Three three;
   three.run(1, refresh);
-  for (int number = 0; number < kFounders; ++number) {
-    EXPECT_EQ(three.founder(number).status, TUTTI_OK);
-    EXPECT_EQ(three.founder(number).members, 3);
-    EXPECT_LT(three.founder(number).took, three.silence_limit());
-  }
+  three.expect(TUTTI_OK, 3);
   EXPECT_TRUE(three.has_joined());
 }
 
 TEST(SimulatedStore, WhoSpeaksForThoseWhoWaitAndHasNoneLetsTheOthersGoOnWithoutThem) {
   Three three;
   three.run(0, refresh);
-  for (int number = 0; number < kFounders; ++number) {
-    EXPECT_EQ(three.founder(number).status, TUTTI_OK);
-    EXPECT_EQ(three.founder(number).members, 2);
-    EXPECT_LT(three.founder(number).took, three.silence_limit());
-  }
+  three.expect(TUTTI_OK, 2);
   EXPECT_FALSE(three.has_joined());
 }
 
@@ -149,11 +147,7 @@ TEST(SimulatedStore, AMemberIsNotLetInOnceMoreWhenTheStoreHasKeptWhatItAskedWith
     return refresh(comm);
   };
   three.run(-1, twice, refresh);
-  for (int number = 0; number < kFounders; ++number) {
-    EXPECT_EQ(three.founder(number).status, TUTTI_OK);
-    EXPECT_EQ(three.founder(number).members, 3);
-    EXPECT_LT(three.founder(number).took, three.silence_limit());
-  }
+  three.expect(TUTTI_OK, 3);
 }
 
 TEST(SimulatedStore, AGrowWithoutItChangesNothingAndEndsNothing) {
@@ -164,11 +158,7 @@ TEST(SimulatedStore, AGrowWithoutItChangesNothingAndEndsNothing) {
     EXPECT_EQ(tutti_comm_agree(comm, nullptr, nullptr), TUTTI_OK) << tutti_last_error();
     return grown;
   });
-  for (int number = 0; number < kFounders; ++number) {
-    EXPECT_EQ(three.founder(number).status, TUTTI_TIMEOUT);
-    EXPECT_EQ(three.founder(number).members, 2);
-    EXPECT_LT(three.founder(number).took, three.silence_limit());
-  }
+  three.expect(TUTTI_TIMEOUT, 2);
 }
 
 }  // namespace
