@@ -167,6 +167,7 @@ class Refresh {
     return !is_lost;
   }
 
+  // Each contributes its invitation, the nonce with which it was let in before, and the invitations of who waits.
   Status agree(const Invitation& mine) {
     Blobs contribution = those_waiting();
     contribution.insert(contribution.begin(), {text_of(mine), std::to_string(comm_.asked)});
