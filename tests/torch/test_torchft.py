@@ -68,7 +68,7 @@ class OneOfEach(unittest.TestCase):
 
     def test_nobody_else_comes(self):
         store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-        group = ProcessGroupTutti(timeout=datetime.timedelta(seconds=0.2))
+        group = ProcessGroupTutti(timeout=datetime.timedelta(seconds=2))
         with self.assertRaisesRegex(RuntimeError, "rank 1"):
             group.configure(f"localhost:{store.port}/prefix", "0", 0, 2)
 
