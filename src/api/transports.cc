@@ -115,6 +115,7 @@ struct Maker {
     FailoverOptions failover;
     failover.process = options.process;
     failover.reserve = has_reserve();
+    failover.reserve_carries = settings.reserve_carries;
     failover.log = log;
     if (!failover.reserve && (*made)->capabilities().lanes_max == 1) return made;
     if (failover.reserve) {
@@ -243,8 +244,7 @@ Result<std::vector<std::unique_ptr<Transport>>> make_transports(const Settings& 
                                                                 const std::string& classes) {
   const bool is_automatic = settings.transports == std::vector<std::string>{"auto"};
   const std::string plugin = named_plugin(settings.ncclnet_plugin, std::getenv(kPluginVariable));
-  const auto wanted =
-      is_automatic ? automatic_transports(classes, built_fabrics(), plugin) : settings.transports;
+  const auto wanted = is_automatic ? automatic_transports(classes, built_fabrics(), plugin) : settings.transports;
   Maker maker{settings, options, log};
   std::vector<std::unique_ptr<Transport>> transports;
   transports.push_back(maker.self());

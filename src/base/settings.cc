@@ -47,6 +47,7 @@ constexpr Setting kTable[] = {
     {"TUTTI_TCP_PORTS", &S::tcp_ports, "", "", "Ports to listen on, such as 40000-41000; empty takes any that is free.", "0.1"},
     {"TUTTI_TCP_BUFFER_BYTES", &S::tcp_buffer_bytes, "0", "0..1G", "Size of the socket buffers; 0 leaves them to the system.", "0.1"},
     {"TUTTI_TCP_RELAY", &S::tcp_relay, "on", "on|off", "Whether two processes that cannot reach each other any more go on through a third one that reaches both, and whether this one stands in for others so.", "0.1"},
+    {"TUTTI_RESERVE_CARRIES", &S::reserve_carries, "off", "on|off", "Whether large payloads between two processes that go by verbs, ucx, ofi or ncclnet, with tcp in reserve, also go over tcp, where they arrive sooner: for a network beside the fabric's.", "0.1"},
     {"TUTTI_VERBS_DEVICES", &S::verbs_devices, "", "", "RDMA ports to use, such as mlx5_0 or mlx5_0:1, or with ^ those to leave out; empty uses all that are up.", "0.1"},
     {"TUTTI_VERBS_GID_INDEX", &S::verbs_gid_index, "-1", "-1..255", "Which of a port's GIDs is its address; -1 takes the best one, and a line at level info says why.", "0.1"},
     {"TUTTI_VERBS_TRAFFIC_CLASS", &S::verbs_traffic_class, "0", "0..255", "Traffic class of RDMA packets; on RoCE v2 the IP header's DSCP and ECN.", "0.1"},

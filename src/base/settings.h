@@ -82,6 +82,7 @@ struct Settings {
   PortRange tcp_ports;
   std::uint64_t tcp_buffer_bytes;
   bool tcp_relay;
+  bool reserve_carries;
 
   std::vector<std::string> verbs_devices;
   std::int64_t verbs_gid_index;

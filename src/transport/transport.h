@@ -26,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -97,6 +98,10 @@ class Link {
 
   // Whether everything that send() has taken has left this process, so that the process may end without losing it.
   virtual bool is_drained() const { return true; }
+
+  // Bytes that send() has taken and that, as far as can be told without asking the peer, are not with it yet. Nothing
+  // where that is not known: then `sent` events are all that tells.
+  virtual std::optional<std::uint64_t> under_way() const { return std::nullopt; }
 
   // The peer's shared segment as mapped here, or null (has_segment is false, or never connected). The mapping stays
   // as long as this object, also after the link is closed: what the peer wrote before it ended can still be read.

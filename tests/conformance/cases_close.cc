@@ -149,6 +149,7 @@ TEST_P(Conformance, WhatADrainedLinkHasTakenOutlivesItsSender) {
 
   for (std::uint64_t k = 0; k < 50; ++k) ASSERT_TRUE(send_frame(a, *joined.first, 1, k, size_of_frame(k)));
   ASSERT_TRUE(until([&] { return joined.first->link->is_drained(); }, "the link to drain"));
+  EXPECT_EQ(joined.first->link->under_way().value_or(0), 0u);
   destroy(a);
   ASSERT_TRUE(until([&] { return joined.second->closed; }, "the closed event"));
 

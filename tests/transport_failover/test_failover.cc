@@ -57,6 +57,14 @@ class Pair : public Sides {
     return true;
   }
 
+  // Gives each lane's path a rate of its own.
+  void make_unlike() {
+    for (std::uint32_t lane = 0; lane < network_.options().lanes_max; ++lane) {
+      const SimPath path{milliseconds(1), 1e7 * static_cast<double>(1 + random_.below(100))};
+      for (const int from : {0, 1}) network_.set_lane_path(side(from).id(), side(1 - from).id(), lane, path);
+    }
+  }
+
   void cut(std::uint32_t lane) { network_.cut_lane(side(0).id(), side(1).id(), lane, milliseconds(3)); }
 
   bool is_all_there() {
@@ -129,6 +137,7 @@ TEST(Failover, FramesComeOnceAndInOrderWhateverPathsEndAsLongAsOneLives) {
     };
     for (int phase = 0; phase < 3; ++phase) {
       const auto safe = static_cast<std::uint32_t>(random.below(options.lanes_max));
+      if (random.chance(0.5)) pair.make_unlike();
       for (int step = 0; step < 400; ++step) {
         const int which = static_cast<int>(random.below(2));
         const auto lane = static_cast<std::uint32_t>(random.below(options.lanes_max));

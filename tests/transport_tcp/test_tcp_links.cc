@@ -108,11 +108,14 @@ TEST(TcpLinks, APeerThatLivesButDoesNotReadIsNotLost) {
   std::size_t pending = 0;
   while (at_a->send({}, payload.data(), payload.size(), pending) != SendState::again) ++pending;
 
+  EXPECT_GT(at_a->under_way().value_or(0), payload.size());
+
   poll_for({&a}, milliseconds(1500));  // only a: its probes are answered by b's kernel
 
   EXPECT_TRUE(a.closed.empty()) << a.closed[0];
   EXPECT_TRUE(poll_until({&a, &b}, [&] { return b.frames == pending && a.sent <= pending; }));
   EXPECT_TRUE(poll_until({&a, &b}, [&] { return at_a->is_drained(); }));
+  EXPECT_EQ(at_a->under_way(), 0u);
 }
 
 TEST(TcpLinks, ALostLinkIsReplacedAtOnceEvenIfThePeerHasNotNoticed) {

@@ -22,8 +22,9 @@ class Bundle {
 
   // For lanes.
   Path* path_of(std::uint32_t lane) const { return lane < slots_.size() ? slots_[lane].path : nullptr; }
-  // That the lane's next frame is to take: its own, or each of the others in turn, or a relayed one; null: none.
-  Path* path_for(std::uint32_t lane);
+  // That the lane's next frame is to take: its own, or each of the others in turn, or a relayed one; null: none. A
+  // large one, whose `bytes` are not 0, may take a faster one than its own.
+  Path* path_for(std::uint32_t lane, std::size_t bytes);
   // Sends frame `number` of the lane on that path, or where a lane without its own path finds room.
   SendState put(Path*& path, std::uint32_t lane, std::uint64_t number, const Header& header, const std::byte* payload,
                 std::size_t bytes, std::uint64_t cookie);
@@ -69,6 +70,7 @@ class Bundle {
     Instant lost_at{};
     Instant redial = kNever;
     Nanoseconds pause{0};
+    bool lends = false;  // large frames have gone by other paths than the lane's own, as they are faster
   };
 
   Slot& slot(std::uint32_t lane);
@@ -101,6 +103,11 @@ class Bundle {
   void on_ended(std::uint32_t lane, std::uint64_t number, Instant now);
   bool is_empty() const;
   std::uint32_t lanes() const { return std::min(static_cast<std::uint32_t>(slots_.size()), kLanesLimit); }
+
+  // bundle_striping.cc.
+  Path* earliest(Path& own, std::size_t bytes);
+  void measure(Path& path, std::uint64_t under_way);
+  void note_lending(Path& own, const Path& other);
 
   SendState put_on(Path& path, std::uint32_t lane, std::uint64_t number, const Header& header,
                    const std::byte* payload, std::size_t bytes, std::uint64_t cookie);

@@ -7,9 +7,10 @@
 
 namespace tutti::failover {
 
-Path* Bundle::path_for(std::uint32_t lane) {
+Path* Bundle::path_for(std::uint32_t lane, std::size_t bytes) {
   Path* const own = slots_[lane].path;
-  if (own != nullptr && own->state == Path::State::ready) return own;
+  if (own != nullptr && own->state == Path::State::ready)
+    return bytes == 0 || direct_ == 1 ? own : earliest(*own, bytes);
   if (direct_ == 0) return ready_.empty() ? nullptr : ready_.front();
   Path* const next = ready_[turn_++ % direct_];
   return transport_.is_reserve(next->lane) ? ready_[turn_++ % direct_] : next;
@@ -17,7 +18,9 @@ Path* Bundle::path_for(std::uint32_t lane) {
 
 SendState Bundle::put(Path*& path, std::uint32_t lane, std::uint64_t number, const Header& header,
                       const std::byte* payload, std::size_t bytes, std::uint64_t cookie) {
-  const std::size_t choices = path->lane == lane || direct_ == 0 ? 1 : direct_;
+  const Path* const own = slots_[lane].path;
+  const bool is_chosen = path == own || direct_ == 0 || (own != nullptr && own->state == Path::State::ready);
+  const std::size_t choices = is_chosen ? 1 : direct_;
   for (std::size_t i = 0; i < choices; ++i) {
     if (i > 0) path = ready_[turn_++ % direct_];
     const SendState state = put_on(*path, lane, number, header, payload, bytes, cookie);

@@ -20,6 +20,8 @@
 //  - When a path ends, each side tells the other over a path that lives that it takes nothing more from it, and how
 //    much of every lane it has. Then the other knows what to send again. Whoever hears of an end that it has not
 //    noticed (a cut cable) ends its own side.
+//  - A lane whose path is measured to be slower than others sends large frames by whichever is expected to have them
+//    with the peer first (bundle_striping.cc): as many bytes as each path carries, whatever lanes they are of.
 //  - Frames that come too early wait in memory, at most kSpreadBytes of a lane; the sender sees to that. Whoever says
 //    what no correct peer says is cut off, with a sentence.
 //  - With `reserve` the wrapped transport has one lane more, kReserveLane (reserve.h), over another network: a path
@@ -48,6 +50,8 @@ struct FailoverOptions {
   bool relays = false;
   // Both sides must have it, or none.
   bool reserve = false;
+  // Large frames go over the reserve, too, where they are there sooner.
+  bool reserve_carries = false;
   // How long a third is looked for after the end of the last path; how long a connect goes without an answer before.
   Nanoseconds relay_limit = std::chrono::seconds(1);
   Nanoseconds relay_after = std::chrono::seconds(5);

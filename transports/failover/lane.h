@@ -23,8 +23,9 @@ namespace tutti::failover {
 
 class FailoverTransport;
 
-constexpr std::size_t kFramesMax = 4096;         // kept by the sender; held by the receiver
-constexpr std::uint64_t kSpreadBytes = 4 << 20;  // of frames that may overtake each other
+constexpr std::size_t kFramesMax = 4096;                // kept by the sender; held by the receiver
+constexpr std::uint64_t kSpreadBytes = 4 << 20;         // of frames that may overtake each other
+constexpr std::uint64_t kSpreadSmallBytes = 256 << 10;  // of that for small ones, which others may wait for
 
 class Lane final : public Link {
  public:
@@ -102,6 +103,7 @@ class Lane final : public Link {
   Kept& kept(std::size_t place) { return kept_[(kept_first_ + place) & (kept_.size() - 1)]; }
   const Kept& kept(std::size_t place) const { return kept_[(kept_first_ + place) & (kept_.size() - 1)]; }
   bool find_room(std::size_t bytes, std::size_t& at, std::size_t& takes) const;
+  static void note_taken(Path& path, const Kept& frame);
   void keep(const Kept& frame);
   void drop_confirmed();
   void note_path(const Path& path);

@@ -75,18 +75,19 @@ SendState Lane::send(const Header& header, const std::byte* payload, std::size_t
     return bundle_->flush(path) ? path.link->send(header, payload, bytes, cookie) : SendState::again;
   }
   if (waiting_ > 0 || kept_count_ == kFramesMax) return SendState::again;
+  const bool copies = bytes <= copied_bytes_max_;
   const bool is_spread = confirmed_ < spread_until_;
-  if (is_spread && kept_count_ > 0 && unconfirmed_bytes_ + bytes > kSpreadBytes) return SendState::again;
+  const std::uint64_t most = copies ? kSpreadBytes : kSpreadBytes - kSpreadSmallBytes;
+  if (is_spread && kept_count_ > 0 && unconfirmed_bytes_ + bytes > most) return SendState::again;
   Kept frame;
   std::size_t at = 0;
   std::size_t takes = 0;
-  const bool copies = bytes <= copied_bytes_max_;
   if (copies && !find_room(bytes, at, takes)) return SendState::again;
   frame.header = header;
   frame.cookie = cookie;
   frame.bytes = static_cast<std::uint32_t>(bytes);
   frame.payload = payload;
-  frame.path = bundle_->path_for(lane_);
+  frame.path = bundle_->path_for(lane_, copies ? 0 : bytes);
   if (frame.path == nullptr) return SendState::again;
   const SendState state = bundle_->put(frame.path, lane_, next_send_, header, payload, bytes,
                                        std::uint64_t{lane_} << kSequenceBits | next_send_);
@@ -98,6 +99,8 @@ SendState Lane::send(const Header& header, const std::byte* payload, std::size_t
     std::copy_n(payload, bytes, ring_.get() + at);
     ring_end_ = at + bytes;
     ring_used_ += takes;
+  } else {
+    note_taken(*frame.path, frame);
   }
   note_path(*frame.path);
   keep(frame);
@@ -108,6 +111,11 @@ SendState Lane::send(const Header& header, const std::byte* payload, std::size_t
 void Lane::note_path(const Path& path) {
   if (sent_on_ != path.number) spread_until_ = next_send_;
   sent_on_ = path.number;
+}
+
+void Lane::note_taken(Path& path, const Kept& frame) {
+  path.taken += frame.bytes;
+  if (frame.in_transport) path.in_transport += frame.bytes;
 }
 
 void Lane::keep(const Kept& frame) {
@@ -159,7 +167,9 @@ void Lane::sent(std::uint64_t cookie) {
   }
   const std::uint64_t place = (cookie & ((std::uint64_t{1} << kSequenceBits) - 1)) - first_;
   if (place >= kept_count_) return;
-  kept(place).in_transport = false;
+  Kept& frame = kept(place);
+  if (frame.path != nullptr && frame.in_transport) frame.path->in_transport -= frame.bytes;
+  frame.in_transport = false;
   drop_confirmed();
 }
 
@@ -207,7 +217,7 @@ void Lane::resend() {
     ahead += frame.bytes;
     if (i > 0 && ahead > kSpreadBytes) return;
     if (frame.path != nullptr || !bundle_->has_ended_there(frame.lost_lane, frame.lost_number)) continue;
-    Path* path = bundle_->path_for(lane_);
+    Path* path = bundle_->path_for(lane_, 0);
     if (path == nullptr) return;
     const std::uint64_t number = first_ + i;
     const SendState state = bundle_->put(path, lane_, number, frame.header, frame.payload, frame.bytes,
@@ -215,6 +225,7 @@ void Lane::resend() {
     if (state != SendState::copied && state != SendState::pending) return;
     frame.path = path;
     frame.in_transport = state == SendState::pending;
+    note_taken(*path, frame);
     --waiting_;
     note_path(*path);
   }

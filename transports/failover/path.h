@@ -66,6 +66,15 @@ struct Path {
 
   std::vector<Fetch> fetches;
 
+  // Of large frames, in bytes: what it has taken, and of that what the link still reads. bundle_striping.cc measures
+  // how fast it carries them: since `measured_at`, when so much was with the peer and so much on its way.
+  std::int64_t taken = 0;
+  std::uint64_t in_transport = 0;
+  double bytes_per_second = 0;  // 0: not measured
+  Instant measured_at{};
+  std::int64_t arrived_then = 0;
+  std::int64_t under_way_then = 0;
+
   // Of relays. A frame is the path's own, or of the stream that the latest label names.
   bool may_relay = false;  // both sides want it
   std::uint32_t next_stream;

@@ -24,6 +24,7 @@ class FaultLink final : public Link {
   void release(std::uint64_t token) override;
   void notify() override { wrapped_.notify(); }
   bool is_drained() const override { return wrapped_.is_drained(); }
+  std::optional<std::uint64_t> under_way() const override { return wrapped_.under_way(); }
   std::byte* segment() override { return wrapped_.segment(); }
   void close(const Status& why) override { wrapped_.close(why); }
 

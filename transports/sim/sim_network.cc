@@ -77,6 +77,15 @@ void SimNetwork::set_path(const ProcessId& from, const ProcessId& to, const SimP
   }
 }
 
+void SimNetwork::set_lane_path(const ProcessId& from, const ProcessId& to, std::uint32_t lane, const SimPath& path) {
+  const std::uint32_t a = known(from);
+  const std::uint32_t b = known(to);
+  for (Slot& slot : slots_) {
+    SimLink* const link = slot.link.get();
+    if (link != nullptr && link->owner_ == a && link->peer_ == b && link->lane_ == lane) link->path_ = path;
+  }
+}
+
 // --- links
 
 SimLink* SimNetwork::find(Handle handle) const {

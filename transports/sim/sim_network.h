@@ -107,6 +107,8 @@ class SimNetwork {
   void sever(const ProcessId& a, const ProcessId& b, Nanoseconds later);
   // From now on, for links that exist and for new ones.
   void set_path(const ProcessId& from, const ProcessId& to, const SimPath& path);
+  // Of one lane, for the links that exist.
+  void set_lane_path(const ProcessId& from, const ProcessId& to, std::uint32_t lane, const SimPath& path);
 
   const SimOptions& options() const { return options_; }
   // Of everything that happened and was reported so far.

@@ -98,6 +98,11 @@ bool TcpLink::is_drained() const {
   return sender_->is_empty() && unacknowledged_bytes(descriptor_.get()) == 0;
 }
 
+std::optional<std::uint64_t> TcpLink::under_way() const {
+  if (state_ != State::open) return 0;
+  return sender_->queued_bytes() + unacknowledged_bytes(descriptor_.get());
+}
+
 void TcpLink::close(const Status& why) {
   if (state_ == State::closed) return;
   finish(why.is_ok() ? Status(Code::aborted, format("{} was closed by this process", describe())) : why);

@@ -63,6 +63,7 @@ class TcpLink final : public Link {
   FetchState fetch(std::uint64_t token, std::byte* target) override;
   void release(std::uint64_t token) override;
   bool is_drained() const override;
+  std::optional<std::uint64_t> under_way() const override;
   void close(const Status& why) override;
 
   // For the transport.
