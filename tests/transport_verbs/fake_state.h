@@ -83,6 +83,7 @@ struct Fabric {
   std::size_t pinned = 0;
   std::size_t pinned_most = 0;
   std::size_t pinned_limit = SIZE_MAX;
+  std::size_t dma_bufs = 0;
   bool break_key = false;
   bool garble = false;
   std::vector<std::string> breaches;

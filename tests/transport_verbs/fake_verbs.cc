@@ -1,6 +1,7 @@
 #include "tests/transport_verbs/fake_verbs.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -344,6 +345,15 @@ ibv_mr* reg_mr(ibv_pd* domain, void* address, std::size_t bytes, int access) {
   return &region->base;
 }
 
+// As the kernel, it takes the descriptor only where that is open.
+ibv_mr* reg_dmabuf_mr(ibv_pd* domain, std::uint64_t, std::size_t bytes, std::uint64_t address, int descriptor,
+                      int access) {
+  if (fcntl(descriptor, F_GETFD) < 0) return nullptr;
+  ibv_mr* const region = reg_mr(domain, reinterpret_cast<void*>(address), bytes, access);
+  if (region != nullptr) ++fabric().dma_bufs;
+  return region;
+}
+
 int dereg_mr(ibv_mr* region) {
   const Lock lock(fabric().mutex);
   fabric().pinned -= region->length;
@@ -479,6 +489,7 @@ void reset_fake_verbs(std::vector<FakePort> ports) {
   }
   f.pinned_most = f.pinned;
   f.pinned_limit = SIZE_MAX;
+  f.dma_bufs = 0;
   f.break_key = f.garble = false;
   f.breaches.clear();
 }
@@ -489,6 +500,7 @@ const Library& fake_library() {
 #define TUTTI_VERBS_FAKE(name) made.name = name;
     TUTTI_VERBS_CALLS(TUTTI_VERBS_FAKE)
 #undef TUTTI_VERBS_FAKE
+    made.reg_dmabuf_mr = reg_dmabuf_mr;
     made.describe_gid = describe_gid;
     return made;
   }();
@@ -508,6 +520,11 @@ std::size_t fake_pinned_bytes() {
 std::size_t fake_pinned_bytes_most() {
   const Lock lock(fabric().mutex);
   return fabric().pinned_most;
+}
+
+std::size_t fake_dma_bufs() {
+  const Lock lock(fabric().mutex);
+  return fabric().dma_bufs;
 }
 
 void set_fake_port_state(const std::string& device, ibv_port_state state) {

@@ -35,6 +35,8 @@ void limit_fake_pinned_bytes(std::size_t bytes);
 std::size_t fake_pinned_bytes();
 // The most that was since the last reset.
 std::size_t fake_pinned_bytes_most();
+// How many registrations by dma-bufs there were since the last reset.
+std::size_t fake_dma_bufs();
 // What is sent through the port meets an error while it is not active; the device says so in an event.
 void set_fake_port_state(const std::string& device, ibv_port_state state);
 // The next write into a payload is made with a wrong key.

@@ -1,6 +1,8 @@
 // What goes wrong with RDMA, one clear sentence each, over the verbs without hardware: at the start (no device, port
 // down, no GID, no locked memory, no library), and under a link (the port goes down, keys and frames that are wrong).
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include "src/base/format.h"
 #include "tests/conformance/tcp_world.h"
@@ -263,6 +265,43 @@ TEST_F(VerbsErrors, WhenTheSystemRefusesToPinMoreTransfersWaitForOthers) {
   EXPECT_EQ(pair.a.closed, "");
 }
 
+// What stands for a device's memory is lent as a descriptor of a file; only where it is asked for and taken counts.
+TEST_F(VerbsErrors, MemoryOfADeviceIsRegisteredByItsDmaBufAndEveryWayToFailSaysSo) {
+  std::vector<int> lent;
+  const auto lend_large = [&](const std::byte* address, std::size_t bytes) -> std::optional<Result<DmaBuf>> {
+    if (address != kLarge.data() || bytes != kLarge.size()) return std::nullopt;
+    lent.push_back(memfd_create("device", MFD_CLOEXEC));
+    return DmaBuf{lent.back(), 64};
+  };
+  {
+    Pair pair([&](VerbsOptions& options) { options.find_dma_buf = lend_large; });
+    ASSERT_EQ(pair.a.link->send(Header{}, kLarge.data(), kLarge.size(), 1), SendState::pending);
+    ASSERT_TRUE(until({&pair.a, &pair.b}, [&] { return pair.b.fetched == 1; }));
+    EXPECT_EQ(pair.b.target, kLarge);
+    EXPECT_EQ(fake_dma_bufs(), 1u) << "the other end's memory is none of a device";
+  }
+  ASSERT_EQ(lent.size(), 1u);
+  EXPECT_EQ(fcntl(lent[0], F_GETFD), -1) << "the descriptor stays open";
+
+  const auto why_not = [](const FindDmaBuf& find) {
+    Pair pair([&](VerbsOptions& options) { options.find_dma_buf = find; });
+    EXPECT_EQ(pair.a.link->send(Header{}, kLarge.data(), kLarge.size(), 1), SendState::pending);
+    EXPECT_TRUE(pair.both_closed());
+    return pair.a.closed;
+  };
+  const std::string refused = why_not([](const std::byte*, std::size_t bytes) -> std::optional<Result<DmaBuf>> {
+    if (bytes != kLarge.size()) return std::nullopt;
+    return Status(Code::system, "the driver lends none");
+  });
+  EXPECT_NE(refused.find("of a device's memory cannot be registered for fake"), std::string::npos) << refused;
+  EXPECT_NE(refused.find("the driver lends none"), std::string::npos) << refused;
+  const std::string closed = why_not([](const std::byte*, std::size_t bytes) -> std::optional<Result<DmaBuf>> {
+    if (bytes != kLarge.size()) return std::nullopt;
+    return DmaBuf{-1, 0};
+  });
+  EXPECT_NE(closed.find("Bad file descriptor (EBADF, 9)"), std::string::npos) << closed;
+}
+
 TEST_F(VerbsErrors, LinksCostTheirRingsAndNoMore) {
   Node hub;
   const std::size_t alone = fake_pinned_bytes();
@@ -298,7 +337,7 @@ TEST(VerbsRegistrar, SharedRegionsAreRegisteredOnceAndForgottenWhenFreed) {
   {
     SharedRegions regions;
     std::byte* const region = *regions.allocate(1 << 20);
-    Registrar registrar(fake_library(), domain, &regions, 1 << 20, "fake0 port 1");
+    Registrar registrar(fake_library(), domain, &regions, {}, 1 << 20, "fake0 port 1");
     Registrar::Loan first;
     Registrar::Loan second;
     Registrar::Loan other;

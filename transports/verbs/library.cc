@@ -63,6 +63,7 @@ Result<Library> load_library(const char* name) {
                                             "libibverbs1 of rdma-core 12 or newer",
                                             name, missing));
   }
+  library.reg_dmabuf_mr = reinterpret_cast<decltype(library.reg_dmabuf_mr)>(dlsym(handle, "ibv_reg_dmabuf_mr"));
   library.describe_gid = describe_by_sysfs;
   return library;
 }

@@ -45,6 +45,7 @@ struct Library {
 #define TUTTI_VERBS_MEMBER(name) decltype(&::ibv_##name) name = nullptr;
   TUTTI_VERBS_CALLS(TUTTI_VERBS_MEMBER)
 #undef TUTTI_VERBS_MEMBER
+  decltype(&::ibv_reg_dmabuf_mr) reg_dmabuf_mr = nullptr;  // null before rdma-core 34
   // What the kernel says of entry `index` of a port's GID table: its kind, and the network interface it belongs to.
   void (*describe_gid)(const std::string& device, std::uint8_t port, int index, GidEntry& entry) = nullptr;
 };

@@ -73,6 +73,36 @@ bool Registrar::lend_region(const std::byte* address, std::size_t bytes, Loan& l
   return true;
 }
 
+ibv_mr* Registrar::register_memory(const std::byte* address, std::size_t bytes, int access, int& error) {
+  std::byte* const memory = const_cast<std::byte*>(address);
+  const auto lent = find_dma_buf_ ? find_dma_buf_(address, bytes) : std::nullopt;
+  ibv_mr* region = nullptr;
+  if (!lent) {
+    region = (library_.reg_mr)(domain_, memory, bytes, static_cast<unsigned>(access));
+    error = region == nullptr ? errno : 0;
+    return region;
+  }
+  error = 0;
+  const std::string what =
+      format("verbs: {} of a device's memory cannot be registered for {}", format_bytes(bytes), port_);
+  if (!*lent) {
+    status_ = lent->status().prefixed(what);
+    return nullptr;
+  }
+  const DmaBuf& buffer = **lent;
+  if (library_.reg_dmabuf_mr == nullptr) {
+    status_ = Status(Code::unsupported, format("{}: libibverbs has no ibv_reg_dmabuf_mr. Install libibverbs1 of "
+                                               "rdma-core 34 or newer",
+                                               what));
+  } else {
+    region = library_.reg_dmabuf_mr(domain_, buffer.offset, bytes, reinterpret_cast<std::uintptr_t>(memory),
+                                    buffer.descriptor, access);
+    if (region == nullptr) status_ = Status::from_errno(errno, what);
+  }
+  close(buffer.descriptor);  // the registration has its own hold on it
+  return region;
+}
+
 Registrar::Outcome Registrar::lend(Purpose purpose, const std::byte* address, std::size_t bytes, Loan& loan) {
   forget_freed();
   const auto direction = static_cast<std::size_t>(purpose);
@@ -82,12 +112,11 @@ Registrar::Outcome Registrar::lend(Purpose purpose, const std::byte* address, st
   const bool is_alone = loans_[direction] == 0;
   if (!is_alone && lent_[direction] + bytes > bytes_max_) return Outcome::later;
   const int access = purpose == Purpose::target ? IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE : 0;
-  ibv_mr* const region =
-      (library_.reg_mr)(domain_, const_cast<std::byte*>(address), bytes, static_cast<unsigned>(access));
+  int error = 0;
+  ibv_mr* const region = register_memory(address, bytes, access, error);
   if (region == nullptr) {
-    const int error = errno;
     if (error == ENOMEM && !is_alone) return Outcome::later;
-    status_ = registration_error(error, bytes, port_);
+    if (error != 0) status_ = registration_error(error, bytes, port_);
     return Outcome::refused;
   }
   loan.own = Registration(library_, region);

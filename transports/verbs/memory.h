@@ -3,7 +3,8 @@
 // A Registrar has a budget in each direction, so that pinned memory is bounded however many transfers wait. Sources
 // and targets have budgets of their own: a source is given back once our own port has read it, which waits for
 // nobody, so two processes that write to each other cannot wait for each other's budgets. Memory of a SharedRegion is
-// registered as a whole, once, until it is freed; it is in no budget, since the program has asked for it.
+// registered as a whole, once, until it is freed; it is in no budget, since the program has asked for it. Memory of a
+// device is registered by its dma-buf.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +15,7 @@
 
 #include "src/base/status.h"
 #include "src/memory/shared_regions.h"
+#include "transports/verbs/device_memory.h"
 #include "transports/verbs/library.h"
 
 namespace tutti::verbs {
@@ -70,8 +72,14 @@ class Registrar {
     Registration own;  // none where the memory is that of a shared region
   };
 
-  Registrar(const Library& library, ibv_pd* domain, SharedRegions* regions, std::size_t bytes_max, std::string port)
-      : library_(library), domain_(domain), regions_(regions), bytes_max_(bytes_max), port_(std::move(port)) {}
+  Registrar(const Library& library, ibv_pd* domain, SharedRegions* regions, FindDmaBuf find_dma_buf,
+            std::size_t bytes_max, std::string port)
+      : library_(library),
+        domain_(domain),
+        regions_(regions),
+        find_dma_buf_(std::move(find_dma_buf)),
+        bytes_max_(bytes_max),
+        port_(std::move(port)) {}
 
   Outcome lend(Purpose purpose, const std::byte* address, std::size_t bytes, Loan& loan);
   void give_back(Loan& loan);
@@ -84,11 +92,14 @@ class Registrar {
   std::size_t kept() const { return kept_.size(); }
 
  private:
+  // Null where it is refused; `error` then has the errno, or status_ a sentence and it is 0.
+  ibv_mr* register_memory(const std::byte* address, std::size_t bytes, int access, int& error);
   bool lend_region(const std::byte* address, std::size_t bytes, Loan& loan);
 
   const Library& library_;
   ibv_pd* const domain_;
   SharedRegions* const regions_;
+  const FindDmaBuf find_dma_buf_;
   const std::size_t bytes_max_;
   const std::string port_;
   std::size_t lent_[2] = {0, 0};

@@ -25,7 +25,7 @@ Rail::Rail(Port port, const VerbsOptions& options)
       unit_bytes_(options.ring_bytes / kRingUnits),
       slot_bytes_(unit_bytes_ * kFrameUnitsMax),
       domain_(allocate_domain(port_)),
-      registrar_(library(), domain_, options.regions, options.pinned_bytes_max, port_.name()) {}
+      registrar_(library(), domain_, options.regions, options.find_dma_buf, options.pinned_bytes_max, port_.name()) {}
 
 Result<std::unique_ptr<Rail>> Rail::open(Port port, const VerbsOptions& options) {
   std::unique_ptr<Rail> rail(new Rail(std::move(port), options));

@@ -336,6 +336,7 @@ namespace tutti {
 Result<std::unique_ptr<Transport>> make_verbs_transport(VerbsOptions options) {
   const auto library = verbs::load_library();
   if (!library) return library.status();
+  if (!options.find_dma_buf) options.find_dma_buf = verbs::find_by_cuda();
   return make_verbs_transport(std::move(options), **library);
 }
 

@@ -26,6 +26,7 @@
 #include "src/base/status.h"
 #include "src/memory/shared_regions.h"
 #include "src/transport/transport.h"
+#include "transports/verbs/device_memory.h"
 
 namespace tutti {
 
@@ -50,6 +51,7 @@ struct VerbsOptions {
   // A port that is down, or a host that does not answer, for so long is lost.
   Nanoseconds silence_limit = std::chrono::seconds(15);
   SharedRegions* regions = nullptr;  // may be null; must outlive the transport
+  verbs::FindDmaBuf find_dma_buf;    // memory that is a device's
   Log log;
 
   // Makes the control transport; called once the ports are known.
