@@ -16,6 +16,7 @@
 #include "transports/self/self_transport.h"
 #include "transports/shm/shm.h"
 #include "transports/tcp/tcp.h"
+#include "transports/verbs/connector.h"
 #include "transports/verbs/verbs.h"
 #ifdef TUTTI_HAS_UCX
 #include "transports/ucx/ucx.h"
@@ -142,6 +143,8 @@ struct Maker {
     verbs.silence_limit = settings.heartbeat_timeout;
     verbs.regions = &Runtime::regions();
     verbs.log = log;
+    if (settings.verbs_connect == VerbsConnect::rdma_cm)
+      verbs.make_connector = [this](const auto ports) { return verbs::make_rdma_cm(ports, log); };
     verbs.make_control = [this] { return connections(static_cast<std::uint32_t>(settings.tcp_connections)); };
     return with_reserve(make_verbs_transport(std::move(verbs)));
   }

@@ -53,6 +53,7 @@ constexpr Setting kTable[] = {
     {"TUTTI_VERBS_TRAFFIC_CLASS", &S::verbs_traffic_class, "0", "0..255", "Traffic class of RDMA packets; on RoCE v2 the IP header's DSCP and ECN.", "0.1"},
     {"TUTTI_VERBS_SERVICE_LEVEL", &S::verbs_service_level, "0", "0..15", "Service level of RDMA packets; on RoCE the VLAN's priority.", "0.1"},
     {"TUTTI_VERBS_CONNECTIONS", &S::verbs_connections, "0", "0..16", "Queue pairs between two processes; 0 takes one for each port.", "0.1"},
+    {"TUTTI_VERBS_CONNECT", &S::verbs_connect, "control", "control|rdma_cm", "How queue pairs are connected: by what both sides tell each other over TCP, or by rdma_cm, which needs IP addresses on the ports (RoCE) and librdmacm; the same in all processes.", "0.1"},
     {"TUTTI_VERBS_RING_BYTES", &S::verbs_ring_bytes, "16k", "16k..1M", "Pinned memory that each link receives small frames in, a power of two; frames up to a quarter of it are copied; the same in all processes.", "0.1"},
     {"TUTTI_VERBS_PINNED_BYTES", &S::verbs_pinned_bytes, "8M", "1M..1G", "Memory of messages that a port may have pinned at a time in each direction, beyond what tutti_mem_alloc has given.", "0.1"},
     {"TUTTI_ELASTIC", &S::elastic, "off", "off|on|step", "Whether communicators outlive their members, so that tutti_comm_refresh goes on with those that survive. On: every collective ends the same way on all of them. Step: every tutti_comm_agree does, for all collectives since the last, which cost no more than without.", "0.1"},
@@ -194,6 +195,7 @@ class Assigner {
   }
   Status operator()(LogLevel& field) const { return assign_choice(field); }
   Status operator()(ShmCopy& field) const { return assign_choice(field); }
+  Status operator()(VerbsConnect& field) const { return assign_choice(field); }
   Status operator()(StragglerAction& field) const { return assign_choice(field); }
   Status operator()(Elastic& field) const { return assign_choice(field); }
   Status operator()(TlsMode& field) const { return assign_choice(field); }

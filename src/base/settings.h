@@ -28,6 +28,9 @@ enum class TlsMode : std::uint8_t { off, psk, certificates };
 // How shared memory moves what its peers have not mapped.
 enum class ShmCopy : std::uint8_t { automatic, staging, cma };
 
+// How queue pairs are connected: by what both sides tell each other, or by the RDMA connection manager.
+enum class VerbsConnect : std::uint8_t { control, rdma_cm };
+
 // What is done about ranks that are late for long.
 enum class StragglerAction : std::uint8_t { report, exclude };
 
@@ -89,6 +92,7 @@ struct Settings {
   std::int64_t verbs_traffic_class;
   std::int64_t verbs_service_level;
   std::int64_t verbs_connections;
+  VerbsConnect verbs_connect;
   std::uint64_t verbs_ring_bytes;
   std::uint64_t verbs_pinned_bytes;
 
@@ -117,8 +121,8 @@ struct Settings {
 using SettingField =
     std::variant<std::monostate, bool Settings::*, std::int64_t Settings::*, std::uint64_t Settings::*,
                  Nanoseconds Settings::*, std::string Settings::*, std::vector<std::string> Settings::*,
-                 LogLevel Settings::*, ShmCopy Settings::*, Elastic Settings::*, TlsMode Settings::*,
-                 StragglerAction Settings::*, PortRange Settings::*>;
+                 LogLevel Settings::*, ShmCopy Settings::*, VerbsConnect Settings::*, Elastic Settings::*,
+                 TlsMode Settings::*, StragglerAction Settings::*, PortRange Settings::*>;
 
 struct Setting {
   std::string_view name;

@@ -71,6 +71,7 @@ struct TypeName {
   std::string operator()(std::vector<std::string> Settings::*) const { return "list"; }
   std::string operator()(LogLevel Settings::*) const { return "one of"; }
   std::string operator()(ShmCopy Settings::*) const { return "one of"; }
+  std::string operator()(VerbsConnect Settings::*) const { return "one of"; }
   std::string operator()(StragglerAction Settings::*) const { return "one of"; }
   std::string operator()(Elastic Settings::*) const { return "one of"; }
   std::string operator()(TlsMode Settings::*) const { return "one of"; }

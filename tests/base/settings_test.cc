@@ -39,6 +39,7 @@ TEST(Settings, AnEmptyEnvironmentGivesTheDefaultsOfTheTable) {
   EXPECT_EQ(settings->transports, (std::vector<std::string>{"auto"}));
   EXPECT_EQ(settings->eager_bytes, 16384u);
   EXPECT_EQ(settings->shm_copy, ShmCopy::automatic);
+  EXPECT_EQ(settings->verbs_connect, VerbsConnect::control);
   EXPECT_TRUE(settings->recorder);
   EXPECT_TRUE(settings->tcp_ports.any());
   EXPECT_EQ(settings->spin, 20us);

@@ -7,6 +7,7 @@
 
 #include "tests/conformance/tcp_world.h"
 #include "tests/transport_verbs/fake_verbs.h"
+#include "transports/verbs/connector.h"
 #include "transports/verbs/verbs.h"
 
 namespace tutti::conformance {
@@ -25,6 +26,8 @@ class VerbsWorld : public World {
     VerbsOptions options;
     options.process = id;
     options.host_name = host_name();
+    if (const char* const by = std::getenv("TUTTI_VERBS_CONNECT"); is_real_ && by != nullptr)
+      options.make_connector = [](const auto ports) { return verbs::make_rdma_cm(ports, Log()); };
     options.make_control = [id]() -> Result<std::unique_ptr<Transport>> { return make_loopback_tcp(id, 4); };
     auto made = is_real_ ? make_verbs_transport(std::move(options))
                          : make_verbs_transport(std::move(options), verbs::fake_library());

@@ -6,6 +6,7 @@
 
 #include "src/base/format.h"
 #include "tests/conformance/tcp_world.h"
+#include "tests/transport_verbs/fake_connector.h"
 #include "tests/transport_verbs/fake_verbs.h"
 #include "transports/verbs/memory.h"
 #include "transports/verbs/verbs.h"
@@ -186,6 +187,34 @@ TEST_F(VerbsErrors, RingsAndFramesOfOtherSizesAreRefusedAndMtusAgreedOn) {
       [](VerbsOptions& options) { options.frame_bytes_max = options.devices[0] == "fake0" ? 1 << 20 : 2 << 20; });
   EXPECT_NE(frames.a.closed.find("frames have at most 2 MiB there and 1 MiB here"), std::string::npos)
       << frames.a.closed;
+}
+
+void connect_by_manager(VerbsOptions& options) {
+  options.make_connector = [](const auto ports) -> Result<std::unique_ptr<Connector>> {
+    return std::unique_ptr<Connector>(std::make_unique<FakeConnector>(ports));
+  };
+}
+
+TEST_F(VerbsErrors, AConnectionManagerConnectsAsItSaysAndSaysWhyItDoesNot) {
+  {
+    Pair pair(connect_by_manager);
+    ASSERT_TRUE(pair.a.closed.empty()) << pair.a.closed;
+    ASSERT_EQ(pair.a.link->send(Header{}, kLarge.data(), kLarge.size(), 1), SendState::pending);
+    ASSERT_EQ(pair.b.link->send(Header{}, nullptr, 0, 1), SendState::copied);
+    ASSERT_TRUE(until({&pair.a, &pair.b}, [&] { return pair.b.fetched == 1 && pair.a.frames == 1; }));
+    EXPECT_EQ(pair.b.target, kLarge);
+  }
+  FakeConnector::refuse_next();
+  Pair refused(connect_by_manager);
+  EXPECT_NE(refused.a.closed.find("the manager says no"), std::string::npos) << refused.a.closed;
+}
+
+TEST_F(VerbsErrors, OneSideAloneWithAConnectionManagerIsTold) {
+  Pair pair([](VerbsOptions& options) {
+    if (options.devices[0] == "fake0") connect_by_manager(options);
+  });
+  EXPECT_NE(pair.a.closed.find("TUTTI_VERBS_CONNECT is "), std::string::npos) << pair.a.closed;
+  EXPECT_NE(pair.a.closed.find("; set it alike in all processes"), std::string::npos) << pair.a.closed;
 }
 
 TEST_F(VerbsErrors, APortThatGoesDownUnderAFrameEndsTheLinkAtBothEndsWithTheStandardsWords) {

@@ -209,6 +209,8 @@ TEST(VerbsGreeting, EveryMessageIsReadBackAndNoShorterOne) {
   offer.ring_address = 0x7f0000001000;
   offer.ring_key = 0xfeed;
   offer.ring_unit_bytes = 256;
+  offer.listener = 18515;
+  offer.key = 0x123456789abcdef0;
   const std::vector<Message> messages{Hello{12, "node07", 4u << 20, {facts("mlx5_0 port 1", ipv4(10, 0, 0, 1))}},
                                       offer, Ready{}, Farewell{true, "the cable is gone"}};
   for (const Message& message : messages) {

@@ -40,6 +40,22 @@ int rank(const GidEntry& entry, LinkLayer layer) {
   return version + (entry.gid.is_ipv4() ? 0 : entry.gid.is_link_local() ? 2 : 1);
 }
 
+// Whether the kernel knows a way; nothing is sent. Routes of network namespaces and policies count so, too.
+bool has_route(const Gid& from, const Gid& to) {
+  constexpr std::uint16_t kRoceUdpPort = 4791;
+  socklen_t bytes = 0;
+  const sockaddr_storage source = socket_address(from, 0, bytes);
+  const sockaddr_storage target = socket_address(to, kRoceUdpPort, bytes);
+  const int fd = socket(source.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const bool is_routed = bind(fd, reinterpret_cast<const sockaddr*>(&source), bytes) == 0 &&
+                         connect(fd, reinterpret_cast<const sockaddr*>(&target), bytes) == 0;
+  close(fd);
+  return is_routed;
+}
+
+}  // namespace
+
 sockaddr_storage socket_address(const Gid& gid, std::uint16_t port, socklen_t& bytes) {
   sockaddr_storage storage{};
   if (gid.is_ipv4()) {
@@ -57,22 +73,6 @@ sockaddr_storage socket_address(const Gid& gid, std::uint16_t port, socklen_t& b
   }
   return storage;
 }
-
-// Whether the kernel knows a way; nothing is sent. Routes of network namespaces and policies count so, too.
-bool has_route(const Gid& from, const Gid& to) {
-  constexpr std::uint16_t kRoceUdpPort = 4791;
-  socklen_t bytes = 0;
-  const sockaddr_storage source = socket_address(from, 0, bytes);
-  const sockaddr_storage target = socket_address(to, kRoceUdpPort, bytes);
-  const int fd = socket(source.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return false;
-  const bool is_routed = bind(fd, reinterpret_cast<const sockaddr*>(&source), bytes) == 0 &&
-                         connect(fd, reinterpret_cast<const sockaddr*>(&target), bytes) == 0;
-  close(fd);
-  return is_routed;
-}
-
-}  // namespace
 
 bool Gid::is_ipv4() const {
   constexpr std::array<std::byte, 12> kPrefix{

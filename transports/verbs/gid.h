@@ -3,6 +3,8 @@
 // pure function that says why.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -26,6 +28,9 @@ struct Gid {
 };
 
 std::string to_string(const Gid& gid);  // "10.0.0.1", "fe80::1"
+
+// As an IP address with a port, of so many `bytes`.
+sockaddr_storage socket_address(const Gid& gid, std::uint16_t port, socklen_t& bytes);
 
 struct GidEntry {
   int index = 0;

@@ -80,6 +80,8 @@ struct Encoder {
     out.put(offer.ring_address);
     out.put(offer.ring_key);
     out.put(offer.ring_unit_bytes);
+    out.put(offer.listener);
+    out.put(offer.key);
   }
   void operator()(const Ready&) const { out.put(static_cast<std::uint8_t>(Tag::ready)); }
   void operator()(const Farewell& farewell) const {
@@ -107,6 +109,8 @@ Offer get_offer(ByteReader& in) {
   offer.ring_address = in.get<std::uint64_t>();
   offer.ring_key = in.get<std::uint32_t>();
   offer.ring_unit_bytes = in.get<std::uint32_t>();
+  offer.listener = in.get<std::uint16_t>();
+  offer.key = in.get<std::uint64_t>();
   const bool is_sound = offer.queue_pair < kQueuePairs && offer.first_number < kPacketNumbers && offer.mtu >= 1 &&
                         offer.mtu <= kPathMtuMax && offer.ring_unit_bytes >= 64 &&
                         offer.ring_unit_bytes <= kUnitBytesMax;

@@ -62,6 +62,10 @@ struct Offer {
   std::uint64_t ring_address = 0;
   std::uint32_t ring_key = 0;
   std::uint32_t ring_unit_bytes = 0;
+  // Where queue pairs are connected by a connection manager (connector.h): the port's listener, otherwise 0, and what
+  // a request has to bring.
+  std::uint16_t listener = 0;
+  std::uint64_t key = 0;
   bool operator==(const Offer&) const = default;
 };
 

@@ -40,6 +40,7 @@ VerbsLink::VerbsLink(Common& common, std::uint64_t serial, Link& control, Instan
 }
 
 VerbsLink::~VerbsLink() {
+  if (common_.connector) common_.connector->forget(serial_);
   queue_pair_.reset();  // before what it reads and writes
   if (on_agenda_) std::erase(common_.agenda, this);
   if (is_starved_) std::erase(common_.starved, this);
@@ -118,6 +119,7 @@ void VerbsLink::close(const Status& why) {
 void VerbsLink::finish(const Status& why) {
   status_ = why;
   if (control_open_) say(Farewell{is_cut_off_, why.text()});
+  if (common_.connector) common_.connector->forget(serial_);
   if (queue_pair_) {
     Registrar& registrar = queue_pair_->rail().registrar();
     old_ring_ = queue_pair_->take_ring();

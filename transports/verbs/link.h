@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "src/transport/transport.h"
+#include "transports/verbs/connector.h"
 #include "transports/verbs/greeting.h"
 #include "transports/verbs/queue_pair.h"
 
@@ -34,6 +35,7 @@ struct Common {
 
   const VerbsOptions options;
   std::vector<std::unique_ptr<Rail>> rails;
+  std::unique_ptr<Connector> connector;  // null: what links tell each other is enough
   Capabilities capabilities;
   Hello hello;
   std::vector<VerbsLink*> agenda;   // links that the next poll looks at, each once
@@ -83,6 +85,8 @@ class VerbsLink final : public Link {
   void on_control_bytes(std::span<const std::byte> bytes);
   // The control link is closed, and must not be touched any more.
   void on_control_closed();
+  // The connection manager has the peer's request or answer, or has failed.
+  void on_managed(const Connector::Event& event);
   void on_completion(const ibv_wc& completion);
   // The port or the device is lost, or the queue pair has failed.
   void fail(const std::string& cause, bool is_cut_off);
@@ -123,6 +127,8 @@ class VerbsLink final : public Link {
   void say(const Message& message);
   void on_hello(const Hello& hello);
   void on_offer(const Offer& offer);
+  bool is_first() const { return common_.options.process < peer_; }
+  void connect_queue_pair();
   void open_if_ready();
   void refuse(const std::string& why);
   std::string awaited() const;
@@ -166,10 +172,12 @@ class VerbsLink final : public Link {
 
   bool control_open_ = false;
   Heard heard_ = Heard::nothing;
+  bool is_managed_ = false;  // the connection manager is ready for it
   bool said_ready_ = false;
   std::string peer_name_;
   std::size_t port_ = 0;  // ours
   PortFacts peer_port_;
+  Offer peer_offer_;
   std::deque<std::vector<std::byte>> unsaid_;  // messages that the control link had no room for
   std::optional<Farewell> farewell_;
 

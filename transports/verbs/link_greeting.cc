@@ -1,7 +1,10 @@
 // How a link comes to be: what both ends tell each other over the control link, and what they make of it.
 #include <algorithm>
+#include <array>
 
+#include "src/base/bytes.h"
 #include "src/base/format.h"
+#include "src/base/random.h"
 #include "transports/verbs/link.h"
 
 namespace tutti::verbs {
@@ -53,12 +56,11 @@ void VerbsLink::on_hello(const Hello& hello) {
     return refuse(format("frames have at most {} there and {} here", format_bytes(hello.frame_bytes_max),
                          format_bytes(common_.hello.frame_bytes_max)));
   }
-  const bool is_first = common_.options.process < peer_;
-  const auto pair = is_first ? pair_ports(common_.hello.ports, hello.ports, lane_)
-                             : pair_ports(hello.ports, common_.hello.ports, lane_);
+  const auto pair = is_first() ? pair_ports(common_.hello.ports, hello.ports, lane_)
+                               : pair_ports(hello.ports, common_.hello.ports, lane_);
   if (!pair) return refuse("no port here and no port there are of one kind");
-  port_ = is_first ? pair->first : pair->second;
-  peer_port_ = hello.ports[is_first ? pair->second : pair->first];
+  port_ = is_first() ? pair->first : pair->second;
+  peer_port_ = hello.ports[is_first() ? pair->second : pair->first];
   const VerbsOptions& options = common_.options;
   queue_pair_ = std::make_unique<QueuePair>(
       *common_.rails[port_], serial_,
@@ -66,15 +68,51 @@ void VerbsLink::on_hello(const Hello& hello) {
   if (const Status made = queue_pair_->create(); !made) {
     return finish(made.prefixed(format("{} is closed", describe())));
   }
-  say(queue_pair_->offer());
+  Offer offer = queue_pair_->offer();
+  if (common_.connector) {
+    std::array<std::byte, sizeof offer.key> chance{};
+    if (const Status drawn = secure_random(chance); !drawn) return finish(drawn);
+    offer.key = load_little_endian<std::uint64_t>(chance.data());
+    offer.listener = common_.connector->listener(port_);
+    if (!is_first()) common_.connector->expect(serial_, offer.key);
+  }
+  say(offer);
 }
 
 void VerbsLink::on_offer(const Offer& offer) {
-  if (const Status connected = queue_pair_->connect(offer, peer_port_); !connected) {
-    return finish(connected.prefixed(format("{} is closed", describe())));
+  peer_offer_ = offer;
+  if ((offer.listener != 0) != (common_.connector != nullptr)) {
+    const char* const ways[] = {"control", "rdma_cm"};
+    return refuse(format("TUTTI_VERBS_CONNECT is {} there and {} here; set it alike in all processes",
+                         ways[offer.listener != 0], ways[common_.connector != nullptr]));
   }
+  if (!common_.connector) return connect_queue_pair();
+  if (is_managed_) return connect_queue_pair();  // the request came first
+  if (!is_first()) return;
+  const Status asked =
+      common_.connector->ask(serial_, port_, {peer_port_.gid, offer.listener, offer.key}, queue_pair_->number());
+  if (!asked) finish(asked.prefixed(format("{} is closed", describe())));
+}
+
+void VerbsLink::on_managed(const Connector::Event& event) {
+  if (state_ != State::greeting || said_ready_) return;
+  if (event.kind == Connector::Event::Kind::failed) return refuse(event.why);
+  is_managed_ = true;
+  if (heard_ != Heard::hello) connect_queue_pair();
+}
+
+void VerbsLink::connect_queue_pair() {
+  QueuePair::Manager manager;
+  if (common_.connector) {
+    manager = [this](ibv_qp_attr& attributes, int& mask) {
+      return common_.connector->attributes(serial_, attributes, mask);
+    };
+  }
+  Status connected = queue_pair_->connect(peer_offer_, peer_port_, manager);
+  if (connected && common_.connector) connected = common_.connector->confirm(serial_, queue_pair_->number());
+  if (!connected) return finish(connected.prefixed(format("{} is closed", describe())));
   const unsigned own_mtu = mtu_bytes(queue_pair_->rail().port().mtu);
-  const unsigned peer_mtu = mtu_bytes(static_cast<ibv_mtu>(offer.mtu));
+  const unsigned peer_mtu = mtu_bytes(static_cast<ibv_mtu>(peer_offer_.mtu));
   if (own_mtu != peer_mtu) {
     common_.options.log.write(LogLevel::info, "verbs", "{}: the MTUs differ, {} here and {} there; {} is used",
                               describe(), own_mtu, peer_mtu, queue_pair_->path_mtu_bytes());
@@ -101,7 +139,8 @@ std::string VerbsLink::awaited() const {
     case Heard::hello:
       return "the peer has not offered a queue pair";
     case Heard::offer:
-      return "the peer has not connected its queue pair";
+      return said_ready_ || !common_.connector ? "the peer has not connected its queue pair"
+                                               : "rdma_cm has not brought the two queue pairs together";
     case Heard::ready:
       break;
   }

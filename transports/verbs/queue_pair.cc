@@ -98,14 +98,15 @@ Offer QueuePair::offer() const {
   return offer;
 }
 
-Status QueuePair::connect(const Offer& peer, const PortFacts& peer_port) {
+void QueuePair::set_retries(ibv_qp_attr& attributes) const {
+  attributes.timeout = retry_exponent(options_.silence_limit);
+  attributes.retry_cnt = kRetries;
+  attributes.rnr_retry = kRetriesWithoutEnd;
+  attributes.max_rd_atomic = 1;
+}
+
+int QueuePair::connect_to(const Offer& peer, const PortFacts& peer_port) {
   const Port& port = rail_.port();
-  if (peer.ring_unit_bytes != rail_.unit_bytes()) {
-    return Status(Code::invalid,
-                  format("the rings have {} here and {} there; set TUTTI_VERBS_RING_BYTES alike in all processes",
-                         format_bytes(rail_.unit_bytes() * kRingUnits),
-                         format_bytes(std::size_t{peer.ring_unit_bytes} * kRingUnits)));
-  }
   path_mtu_ = std::min(port.mtu, static_cast<ibv_mtu>(peer.mtu));
   ibv_qp_attr attributes{};
   attributes.qp_state = IBV_QPS_RTR;
@@ -123,22 +124,48 @@ Status QueuePair::connect(const Offer& peer, const PortFacts& peer_port) {
   attributes.ah_attr.grh.hop_limit = kHopsMax;
   attributes.ah_attr.grh.traffic_class = options_.traffic_class;
   const auto move = [&](int mask) { return rail_.library().modify_qp(pair_, &attributes, mask); };
-  int error = move(IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-                   IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-  if (error == 0) {
-    attributes.qp_state = IBV_QPS_RTS;
-    attributes.timeout = retry_exponent(options_.silence_limit);
-    attributes.retry_cnt = kRetries;
-    attributes.rnr_retry = kRetriesWithoutEnd;
-    attributes.sq_psn = first_number_;
-    attributes.max_rd_atomic = 1;
-    error = move(IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-                 IBV_QP_MAX_QP_RD_ATOMIC);
+  const int error = move(IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+                         IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
+  if (error != 0) return error;
+  attributes.qp_state = IBV_QPS_RTS;
+  attributes.sq_psn = first_number_;
+  set_retries(attributes);
+  return move(IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
+              IBV_QP_MAX_QP_RD_ATOMIC);
+}
+
+int QueuePair::connect_by(const Manager& manager) {
+  for (const ibv_qp_state state : {IBV_QPS_RTR, IBV_QPS_RTS}) {
+    ibv_qp_attr attributes{};
+    attributes.qp_state = state;
+    int mask = 0;
+    int error = manager(attributes, mask);
+    if (error != 0) return error;
+    if (state == IBV_QPS_RTR) path_mtu_ = attributes.path_mtu;
+    attributes.max_dest_rd_atomic = 1;
+    attributes.min_rnr_timer = kNotReadyPause;
+    attributes.ah_attr.sl = options_.service_level;
+    attributes.ah_attr.grh.traffic_class = options_.traffic_class;
+    set_retries(attributes);
+    error = rail_.library().modify_qp(pair_, &attributes, mask);
+    if (error != 0) return error;
   }
-  if (error != 0) {
-    return Status::from_errno(error, format("{} ({}, MTU {}) cannot be connected to {} ({}, MTU {})", port.name(),
-                                            to_string(port.gid.gid), mtu_bytes(port.mtu), peer_port.name,
-                                            to_string(peer_port.gid), mtu_bytes(static_cast<ibv_mtu>(peer.mtu))));
+  return 0;
+}
+
+Status QueuePair::connect(const Offer& peer, const PortFacts& peer_port, const Manager& manager) {
+  const Port& port = rail_.port();
+  if (peer.ring_unit_bytes != rail_.unit_bytes()) {
+    return Status(Code::invalid,
+                  format("the rings have {} here and {} there; set TUTTI_VERBS_RING_BYTES alike in all processes",
+                         format_bytes(rail_.unit_bytes() * kRingUnits),
+                         format_bytes(std::size_t{peer.ring_unit_bytes} * kRingUnits)));
+  }
+  if (const int error = manager ? connect_by(manager) : connect_to(peer, peer_port); error != 0) {
+    return Status::from_errno(
+        error, format("{} ({}, MTU {}) cannot be connected to {} ({}, MTU {}){}", port.name(),
+                      to_string(port.gid.gid), mtu_bytes(port.mtu), peer_port.name, to_string(peer_port.gid),
+                      mtu_bytes(static_cast<ibv_mtu>(peer.mtu)), manager ? " as rdma_cm says" : ""));
   }
   peer_ring_ = peer.ring_address;
   peer_ring_key_ = peer.ring_key;

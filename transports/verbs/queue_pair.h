@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <span>
 
 #include "src/base/status.h"
@@ -55,8 +56,9 @@ class QueuePair {
   // Makes it, with its ring and room for what comes.
   Status create();
   Offer offer() const;
-  // Connects it to the peer's. REQUIRES: create() went well
-  Status connect(const Offer& peer, const PortFacts& peer_port);
+  // Connects it to the peer's, with what `manager` says of the way where there is one. REQUIRES: create() went well
+  using Manager = std::function<int(ibv_qp_attr& attributes, int& mask)>;
+  Status connect(const Offer& peer, const PortFacts& peer_port, const Manager& manager);
 
   Rail& rail() const { return rail_; }
   std::uint32_t number() const { return pair_->qp_num; }
@@ -85,6 +87,9 @@ class QueuePair {
   Status receive_one();
 
  private:
+  int connect_by(const Manager& manager);
+  int connect_to(const Offer& peer, const PortFacts& peer_port);
+  void set_retries(ibv_qp_attr& attributes) const;
   Status post(ibv_send_wr& request, Posted posted);
   Status post_receives(std::size_t count);
   Status make_ring();

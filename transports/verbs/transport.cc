@@ -50,13 +50,14 @@ Hello describe(const VerbsOptions& options, const std::vector<std::unique_ptr<Ra
 }  // namespace
 
 VerbsTransport::VerbsTransport(std::unique_ptr<Transport> control, VerbsOptions options,
-                               std::vector<std::unique_ptr<Rail>> rails, std::vector<std::byte> address, int epoll,
-                               int timer)
+                               std::vector<std::unique_ptr<Rail>> rails, std::unique_ptr<Connector> connector,
+                               std::vector<std::byte> address, int epoll, int timer)
     : control_(std::move(control)),
       common_(std::move(options), std::move(rails)),
       address_(std::move(address)),
       epoll_(epoll),
       timer_(timer) {
+  common_.connector = std::move(connector);
   common_.capabilities = describe(common_.options, common_.rails);
   common_.hello = describe(common_.options, common_.rails, common_.capabilities.frame_bytes_max);
   const auto watch = [this](int descriptor, std::uint32_t flags) {
@@ -66,6 +67,7 @@ VerbsTransport::VerbsTransport(std::unique_ptr<Transport> control, VerbsOptions 
   };
   watch(timer_, EPOLLIN | EPOLLET);
   watch(control_->wait_descriptor(), EPOLLIN);
+  if (common_.connector) watch(common_.connector->descriptor(), EPOLLIN);
   for (const auto& rail : common_.rails) {
     watch(rail->descriptor(), EPOLLIN);
     watch(rail->event_descriptor(), EPOLLIN);
@@ -75,6 +77,7 @@ VerbsTransport::VerbsTransport(std::unique_ptr<Transport> control, VerbsOptions 
 // First nothing of ours is read or written any more; then the peers hear of it.
 VerbsTransport::~VerbsTransport() {
   links_.clear();
+  common_.connector.reset();
   common_.rails.clear();
   control_.reset();
   close(timer_);
@@ -200,6 +203,15 @@ std::size_t VerbsTransport::poll_completions() {
   return all;
 }
 
+bool VerbsTransport::poll_connector() {
+  bool any = false;
+  if (!common_.connector) return any;
+  for (Connector::Event event; common_.connector->take_event(event); any = true) {
+    if (VerbsLink* const link = find(event.link)) link->on_managed(event);
+  }
+  return any;
+}
+
 bool VerbsTransport::poll_device_events() {
   bool any = false;
   for (const auto& rail : common_.rails) {
@@ -275,6 +287,7 @@ std::size_t VerbsTransport::poll(std::span<Event> out, Instant now) {
   common_.now = now;
   if (has_greeting() || now >= control_due_) {
     poll_control();
+    poll_connector();
     poll_device_events();
     for (const auto& rail : common_.rails) rail->registrar().forget_freed();
     if (has_greeting()) common_.next_timer = {};
@@ -306,7 +319,7 @@ bool VerbsTransport::prepare_wait() {
   const auto may_sleep = [this] { return common_.agenda.empty() && !std::exchange(common_.has_room, false); };
   if (!may_sleep() || common_.now >= common_.next_timer) return false;
   for (const auto& rail : common_.rails) rail->arm();
-  const bool has_moved = poll_completions() > 0 || poll_device_events();
+  const bool has_moved = poll_completions() > 0 || poll_device_events() || poll_connector();
   if (has_moved || !may_sleep()) return false;
   if (!control_->prepare_wait()) {
     control_due_ = {};
@@ -365,6 +378,14 @@ Result<std::unique_ptr<Transport>> make_verbs_transport(VerbsOptions options, co
     address.ports.push_back(opened.facts);
     rails.push_back(*std::move(rail));
   }
+  std::unique_ptr<Connector> connector;
+  if (options.make_connector) {
+    std::vector<const Port*> opened;
+    for (const auto& rail : rails) opened.push_back(&rail->port());
+    auto made = options.make_connector(opened);
+    if (!made) return made.status();
+    connector = *std::move(made);
+  }
   auto control = options.make_control();
   if (!control) return control.status();
   const auto own = (*control)->address();
@@ -378,8 +399,9 @@ Result<std::unique_ptr<Transport>> make_verbs_transport(VerbsOptions options, co
     if (epoll >= 0) close(epoll);
     return status;
   }
-  return std::unique_ptr<Transport>(std::make_unique<VerbsTransport>(
-      *std::move(control), std::move(options), std::move(rails), *std::move(encoded), epoll, timer));
+  return std::unique_ptr<Transport>(std::make_unique<VerbsTransport>(*std::move(control), std::move(options),
+                                                                     std::move(rails), std::move(connector),
+                                                                     *std::move(encoded), epoll, timer));
 }
 
 std::size_t verbs_pinned_bytes(const VerbsOptions& options, std::size_t ports, std::size_t links) {

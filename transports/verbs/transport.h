@@ -23,7 +23,7 @@ namespace tutti::verbs {
 class VerbsTransport final : public Transport {
  public:
   VerbsTransport(std::unique_ptr<Transport> control, VerbsOptions options, std::vector<std::unique_ptr<Rail>> rails,
-                 std::vector<std::byte> address, int epoll, int timer);
+                 std::unique_ptr<Connector> connector, std::vector<std::byte> address, int epoll, int timer);
   ~VerbsTransport() override;
 
   const Capabilities& capabilities() const override { return common_.capabilities; }
@@ -46,6 +46,7 @@ class VerbsTransport final : public Transport {
   void poll_control();
   void on_control(const Event& event);
   std::size_t poll_completions();
+  bool poll_connector();
   bool poll_device_events();
   void on_device_event(Rail& rail, const Rail::DeviceEvent& event);
   void watch_ports();

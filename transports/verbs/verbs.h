@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,10 @@
 namespace tutti {
 
 namespace verbs {
+class Connector;
 struct Library;
-}
+struct Port;
+}  // namespace verbs
 
 struct VerbsOptions {
   ProcessId process;
@@ -56,6 +59,9 @@ struct VerbsOptions {
 
   // Makes the control transport; called once the ports are known.
   std::function<Result<std::unique_ptr<Transport>>()> make_control;
+  // Makes what connects the queue pairs (connector.h); empty: what both sides tell each other by the control
+  // transport. The same in all processes.
+  std::function<Result<std::unique_ptr<verbs::Connector>>(std::span<const verbs::Port* const>)> make_connector;
 };
 
 // `unsupported` where this machine has no RDMA port that can be used: no device, no library, no port that is up, no
