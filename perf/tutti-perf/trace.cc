@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/base/format.h"
+#include "src/diagnosis/recorder_report.h"
 
 namespace tutti_perf {
 
@@ -17,6 +18,7 @@ namespace {
 
 using nlohmann::json;
 using tutti::Direction;
+using tutti::LaneRecord;
 using tutti::OperationRecord;
 using tutti::PeerRecord;
 using tutti::RecorderSnapshot;
@@ -61,6 +63,17 @@ class Events {
     }
     whole["args"]["waits"] = std::move(waits);
     events_.push_back(std::move(whole));
+  }
+
+  // A lane that was lost or is back: a mark across all rows of the rank.
+  void add(const LaneRecord& lane) {
+    events_.push_back({{"ph", "i"},
+                       {"s", "p"},
+                       {"pid", rank_},
+                       {"tid", kOperationsRow},
+                       {"name", tutti::lane_text(snapshot_, lane)},
+                       {"ts", utc(lane.at_ns)},
+                       {"args", {{"text", lane.text}}}});
   }
 
   json take() { return std::move(events_); }
@@ -175,6 +188,10 @@ json trace_events(const RecorderSnapshot& snapshot, int rank, std::size_t operat
   Events events(snapshot, rank);
   const std::size_t skipped = shown.size() - std::min(shown.size(), operations_max);
   for (std::size_t i = skipped; i < shown.size(); ++i) events.add(*shown[i]);
+  const std::int64_t since_ns = skipped < shown.size() ? shown[skipped]->posted_ns : 0;
+  for (const LaneRecord& lane : snapshot.lanes) {
+    if (lane.at_ns >= since_ns) events.add(lane);
+  }
   return events.take();
 }
 

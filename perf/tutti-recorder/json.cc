@@ -50,6 +50,18 @@ json to_json(const RecorderSnapshot& snapshot, const OperationRecord& operation)
           {"peers", std::move(peers)}};
 }
 
+json to_json(const RecorderSnapshot& snapshot, const LaneRecord& lane) {
+  return {{"index", lane.index},
+          {"at_ns", lane.at_ns},
+          {"at_utc", utc_text(snapshot, lane.at_ns)},
+          {"host", lane.host},
+          {"pid", lane.pid},
+          {"lane", lane.lane},
+          {"change", lane.change == LaneChange::lost ? "lost" : "back"},
+          {"transport", snapshot.transports[lane.transport].name},
+          {"text", lane.text}};
+}
+
 json to_json(const CommunicatorRecord& communicator) {
   json members = json::array();
   for (const MemberRecord& member : communicator.members)
@@ -73,6 +85,9 @@ json to_json(const RecorderSnapshot& snapshot, std::size_t last) {
   json communicators = json::array();
   for (const CommunicatorRecord& communicator : snapshot.communicators)
     communicators.push_back(to_json(communicator));
+  json lanes = json::array();
+  for (std::size_t i = snapshot.lanes.size() - std::min(last, snapshot.lanes.size()); i < snapshot.lanes.size(); ++i)
+    lanes.push_back(to_json(snapshot, snapshot.lanes[i]));
   json operations = json::array();
   const std::size_t skipped = snapshot.operations.size() - std::min(last, snapshot.operations.size());
   for (std::size_t i = skipped; i < snapshot.operations.size(); ++i) {
@@ -92,11 +107,13 @@ json to_json(const RecorderSnapshot& snapshot, std::size_t last) {
           {"operations_done", snapshot.operations_done},
           {"operations_failed", snapshot.operations_failed},
           {"stragglers_reported", snapshot.stragglers_reported},
+          {"lane_changes", snapshot.lane_changes},
           {"operations_dropped", snapshot.operations_dropped},
           {"entries_torn", snapshot.entries_torn},
           {"transports", std::move(transports)},
           {"communicators", std::move(communicators)},
-          {"operations", std::move(operations)}};
+          {"operations", std::move(operations)},
+          {"lanes", std::move(lanes)}};
 }
 
 }  // namespace tutti

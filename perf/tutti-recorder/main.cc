@@ -55,6 +55,7 @@ void print_text(const std::string& path, const RecorderSnapshot& snapshot, std::
   const std::string pending = describe_pending(snapshot, now_ns);
   std::string text = format("{}\n{}\n", path, describe_process(snapshot, now_ns));
   text += snapshot.operations.empty() ? "No operations.\n" : describe_operations(snapshot, last, now_ns);
+  if (const std::string lanes = describe_lanes(snapshot, last); !lanes.empty()) text += "\n" + lanes;
   text += pending.empty() ? "\nNothing is pending.\n" : "\n" + pending;
   if (snapshot.entries_torn > 0)
     text += format("\n{} entries were being written and are left out.\n", snapshot.entries_torn);
@@ -105,7 +106,7 @@ int main(int argc, char** argv) {
   app.add_option("--directory", options.directory, "Where to look first, as TUTTI_RECORDER_DIRECTORY")
       ->envname("TUTTI_RECORDER_DIRECTORY");
   app.add_flag("--json", options.as_json, "Print JSON: an array with one object a process");
-  app.add_option("--last", options.last, "How many operations to show")->capture_default_str();
+  app.add_option("--last", options.last, "How many operations, and changes of lanes, to show")->capture_default_str();
   what->excludes(all);
   try {
     app.parse(argc, argv);

@@ -22,6 +22,7 @@ namespace {
 constexpr std::uint32_t kCommunicators = 256;
 constexpr std::uint32_t kMembers = 2048;
 constexpr std::uint32_t kPeersPerOperation = 4;
+constexpr std::uint32_t kLanes = 64;
 constexpr std::uint32_t kOperationsMin = 64;
 
 // Copies with a NUL byte at the end, cutting what does not fit.
@@ -46,6 +47,7 @@ RecorderHeader make_layout(std::uint32_t operations, std::uint32_t communicators
   header.members = place(members, sizeof(MemberEntry));
   header.operations = place(operations, sizeof(OperationEntry));
   header.peers = place(operations * kPeersPerOperation, sizeof(PeerEntry));
+  header.lanes = place(kLanes, sizeof(LaneEntry));
   header.file_bytes = offset;
   return header;
 }
@@ -160,6 +162,7 @@ Recorder::Recorder(std::unique_ptr<Mapping> mapping)
       members_(reinterpret_cast<MemberEntry*>(mapping_->data() + header_->members.offset)),
       operations_(reinterpret_cast<OperationEntry*>(mapping_->data() + header_->operations.offset)),
       peers_(reinterpret_cast<PeerEntry*>(mapping_->data() + header_->peers.offset)),
+      lanes_(reinterpret_cast<LaneEntry*>(mapping_->data() + header_->lanes.offset)),
       operation_of_peer_(std::make_unique<const OperationEntry*[]>(header_->peers.entries)) {}
 
 Recorder::~Recorder() {
@@ -231,6 +234,24 @@ void Recorder::close_communicator(std::uint32_t serial, Instant now) {
   for (CommunicatorEntry& entry : std::span(communicators_, header_->communicators.entries)) {
     if (entry.serial == serial) put(entry.closed_ns, since_epoch(now));
   }
+}
+
+void Recorder::note_lane(const RecordedLane& lane, Instant now) {
+  LaneEntry& entry = lanes_[header_->lane_changes % header_->lanes.entries];
+  const std::uint64_t index = header_->lane_changes + 1;
+  const std::uint32_t sequence = entry.sequence;
+  put(entry.sequence, sequence + 1);
+  put(entry.pid, lane.pid);
+  put(entry.index, index);
+  put(entry.at_ns, since_epoch(now));
+  put(entry.lane, lane.lane);
+  put(entry.change, static_cast<std::uint8_t>(lane.change));
+  put(entry.transport, lane.transport);
+  copy_text(entry.host, lane.host);
+  copy_text(entry.text, lane.text);
+  put(entry.sequence, sequence + 2);
+  put(header_->lane_changes, index);
+  put(header_->heartbeat_ns, since_epoch(now));
 }
 
 std::uint8_t Recorder::transport(std::string_view name) {

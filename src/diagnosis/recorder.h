@@ -59,6 +59,15 @@ struct RecordedOperation {
   std::uint64_t bytes = 0;
 };
 
+struct RecordedLane {
+  std::string_view host;  // of the process at the other end
+  std::uint32_t pid = 0;
+  std::uint8_t lane = 0;
+  LaneChange change = LaneChange::lost;
+  std::uint8_t transport = 0;  // what Recorder::transport returned
+  std::string_view text;       // what has happened
+};
+
 struct RecordedPeer {
   std::int32_t rank = 0;
   std::uint8_t lane = 0;
@@ -95,6 +104,9 @@ class Recorder {
 
   std::uint32_t open_communicator(const RecordedCommunicator& communicator, Instant now);
   void close_communicator(std::uint32_t serial, Instant now);
+
+  // A connection of several is lost, or back, and nothing has failed for it.
+  void note_lane(const RecordedLane& lane, Instant now);
 
   // The number of this transport in the counters; the same name gets the same number. Past the sixteenth name all
   // others share the last number.
@@ -157,6 +169,7 @@ class Recorder {
   MemberEntry* members_;
   OperationEntry* operations_;
   PeerEntry* peers_;
+  LaneEntry* lanes_;
   std::unique_ptr<const OperationEntry*[]> operation_of_peer_;  // for each peer entry
   std::uint32_t next_operation_ = 0;                            // slots
   std::uint32_t next_peer_ = 0;

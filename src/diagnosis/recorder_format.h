@@ -1,11 +1,11 @@
 // The flight recorder's file, as plain structs: what a process writes about its operations and what tutti-recorder
 // reads, also after the process was killed. Little-endian, fixed sizes, no pointers.
 //
-//   | RecorderHeader (4096 bytes) | CommunicatorEntry[] | MemberEntry[] | OperationEntry[] | PeerEntry[] |
+//   | RecorderHeader, 4 KiB | CommunicatorEntry[] | MemberEntry[] | OperationEntry[] | PeerEntry[] | LaneEntry[] |
 //
-// The header says where each table begins, how many entries it has and how large one is. Operations and peers are
-// rings: an entry's `index` counts from 1 in order of writing, 0 means never used. A ring passes over what is still
-// pending, so an operation that hangs stays on record however many others come and go.
+// The header says where each table begins, how many entries it has and how large one is. Operations, peers and lanes
+// are rings: an entry's `index` counts from 1 in order of writing, 0 means never used. A ring of operations or peers
+// passes over what is still pending, so an operation that hangs stays on record however many others come and go.
 //
 // One thread writes at a time; readers take no lock. Each entry begins with a sequence word that is odd while the
 // entry is being written. A reader reads the word before and after the rest and drops the entry if the two differ or
@@ -26,7 +26,7 @@ namespace tutti {
 static_assert(std::endian::native == std::endian::little, "the recorder's file is little-endian");
 
 constexpr std::uint64_t kRecorderMagic = 0x4345524954545554ull;  // "TUTTIREC"
-constexpr std::uint32_t kRecorderVersion = 1;
+constexpr std::uint32_t kRecorderVersion = 2;
 constexpr std::size_t kRecorderTransports = 16;
 
 enum class OperationKind : std::uint8_t {
@@ -49,6 +49,7 @@ constexpr std::size_t kOperationKinds = 14;
 
 enum class OperationState : std::uint8_t { unused = 0, posted = 1, running = 2, done = 3 };
 enum class Direction : std::uint8_t { send = 0, receive = 1 };
+enum class LaneChange : std::uint8_t { lost = 0, back = 1 };
 
 // Up to 16 bytes of a name in two words, so that writing one costs two stores. Longer names are cut.
 struct ShortName {
@@ -92,6 +93,7 @@ struct RecorderHeader {
   TableLayout members;
   TableLayout operations;
   TableLayout peers;
+  TableLayout lanes;
 
   alignas(64) std::int64_t heartbeat_ns;  // when the process last wrote anything or said that it lives
   std::uint64_t operations_begun;
@@ -101,6 +103,7 @@ struct RecorderHeader {
   std::uint64_t peers_begun;
   std::uint64_t communicators_begun;
   std::uint64_t stragglers_reported;  // each once for an operation
+  std::uint64_t lane_changes;
 
   alignas(64) TransportCounters transports[kRecorderTransports];
 };
@@ -175,5 +178,20 @@ struct alignas(64) PeerEntry {
   std::uint8_t result;     // tutti_status, or kPending
 };
 static_assert(sizeof(PeerEntry) == 64);
+
+// A lane to another process, which lives, has lost its own connection and goes on by others, or has it back.
+struct alignas(64) LaneEntry {
+  std::uint32_t sequence;
+  std::uint32_t pid;  // of the other process; 0: not known
+  std::uint64_t index;
+  std::int64_t at_ns;
+  std::uint8_t lane;
+  std::uint8_t change;     // LaneChange
+  std::uint8_t transport;  // index into RecorderHeader::transports
+  std::uint8_t unused[5];
+  char host[48];   // both end with a NUL byte; longer ones are cut
+  char text[304];  // what has happened, in the words of the log
+};
+static_assert(sizeof(LaneEntry) == 384);
 
 }  // namespace tutti

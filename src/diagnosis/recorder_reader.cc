@@ -58,7 +58,8 @@ class Reader {
     TUTTI_RETURN_IF_ERROR(check(header_.communicators, sizeof(CommunicatorEntry), "communicators"));
     TUTTI_RETURN_IF_ERROR(check(header_.members, sizeof(MemberEntry), "members"));
     TUTTI_RETURN_IF_ERROR(check(header_.operations, sizeof(OperationEntry), "operations"));
-    return check(header_.peers, sizeof(PeerEntry), "peers");
+    TUTTI_RETURN_IF_ERROR(check(header_.peers, sizeof(PeerEntry), "peers"));
+    return check(header_.lanes, sizeof(LaneEntry), "lanes");
   }
 
   RecorderSnapshot read_tables() {
@@ -66,6 +67,7 @@ class Reader {
     read_communicators();
     read_operations();
     read_peers();
+    read_lanes();
     return std::move(snapshot_);
   }
 
@@ -137,6 +139,7 @@ class Reader {
     s.operations_done = header_.operations_done;
     s.operations_failed = header_.operations_failed;
     s.stragglers_reported = header_.stragglers_reported;
+    s.lane_changes = header_.lane_changes;
     s.operations_dropped = header_.operations_dropped;
     for (const TransportCounters& counters : header_.transports) {
       s.transports.push_back({text_of(counters.name), counters.bytes_sent, counters.bytes_received});
@@ -231,6 +234,23 @@ class Reader {
       std::sort(operation.peers.begin(), operation.peers.end(),
                 [](const auto& a, const auto& b) { return a.index < b.index; });
     }
+  }
+
+  void read_lanes() {
+    for_each<LaneEntry>(header_.lanes, [&](const LaneEntry& entry) {
+      LaneRecord record;
+      record.index = entry.index;
+      record.at_ns = entry.at_ns;
+      record.host = printable({entry.host, sizeof entry.host});
+      record.pid = entry.pid;
+      record.lane = entry.lane;
+      record.change = entry.change == 0 ? LaneChange::lost : LaneChange::back;
+      record.transport = entry.transport % kRecorderTransports;
+      record.text = printable({entry.text, sizeof entry.text});
+      snapshot_.lanes.push_back(std::move(record));
+    });
+    std::sort(snapshot_.lanes.begin(), snapshot_.lanes.end(),
+              [](const auto& a, const auto& b) { return a.index < b.index; });
   }
 
   const int fd_;

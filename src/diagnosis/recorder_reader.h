@@ -72,6 +72,17 @@ struct OperationRecord {
   bool is_pending() const { return state != OperationState::done; }
 };
 
+struct LaneRecord {
+  std::uint64_t index = 0;
+  std::int64_t at_ns = 0;
+  std::string host;       // of the process at the other end
+  std::uint32_t pid = 0;  // 0: not known
+  std::uint8_t lane = 0;
+  LaneChange change = LaneChange::lost;
+  std::uint8_t transport = 0;  // index into RecorderSnapshot::transports, always within
+  std::string text;
+};
+
 struct TransportRecord {
   std::string name;
   std::uint64_t bytes_sent = 0;
@@ -94,9 +105,11 @@ struct RecorderSnapshot {
   std::uint64_t operations_failed = 0;
   std::uint64_t operations_dropped = 0;
   std::uint64_t stragglers_reported = 0;
+  std::uint64_t lane_changes = 0;
   std::vector<TransportRecord> transports;  // kRecorderTransports of them
   std::vector<CommunicatorRecord> communicators;
   std::vector<OperationRecord> operations;  // in order of index
+  std::vector<LaneRecord> lanes;            // in order of index
   std::uint64_t entries_torn = 0;           // left out: they were being written, or are damaged
 
   const CommunicatorRecord* communicator(std::uint32_t serial) const;

@@ -197,6 +197,20 @@ std::string describe_operations(const RecorderSnapshot& snapshot, std::size_t la
   return align(rows);
 }
 
+std::string lane_text(const RecorderSnapshot& snapshot, const LaneRecord& lane) {
+  const std::string& transport = snapshot.transports[lane.transport].name;
+  return format("lane {}{}{} to {}{} is {}", lane.lane, transport.empty() ? "" : " by ", transport, lane.host,
+                lane.pid == 0 ? "" : format(" pid {}", lane.pid), lane.change == LaneChange::lost ? "lost" : "back");
+}
+
+std::string describe_lanes(const RecorderSnapshot& snapshot, std::size_t last) {
+  std::string text;
+  const std::size_t count = std::min(last, snapshot.lanes.size());
+  for (auto it = snapshot.lanes.end() - static_cast<std::ptrdiff_t>(count); it != snapshot.lanes.end(); ++it)
+    text += format("{}  {}: {}\n", utc_text(snapshot, it->at_ns), lane_text(snapshot, *it), it->text);
+  return text;
+}
+
 std::string describe_pending(const RecorderSnapshot& snapshot, std::int64_t now_ns) {
   std::string text;
   for (const OperationRecord& operation : snapshot.operations) {

@@ -26,6 +26,10 @@ std::int64_t reference_ns(const RecorderSnapshot& snapshot, std::int64_t monoton
 std::string describe_process(const RecorderSnapshot& snapshot, std::int64_t now_ns);
 // A table of the `last` newest operations, oldest first.
 std::string describe_operations(const RecorderSnapshot& snapshot, std::size_t last, std::int64_t now_ns);
+// A line for each of the `last` newest changes of lanes, oldest first; empty: there were none.
+std::string describe_lanes(const RecorderSnapshot& snapshot, std::size_t last);
+// "lane 1 by tcp to node07 pid 4711 is lost"
+std::string lane_text(const RecorderSnapshot& snapshot, const LaneRecord& lane);
 // One paragraph for each operation that is not done: how long, how far, and which ranks it waits for.
 std::string describe_pending(const RecorderSnapshot& snapshot, std::int64_t now_ns);
 

@@ -60,6 +60,11 @@ void Engine::handle(Transport& transport, const Event& event, Instant now) {
       return on_sent(event.token, now);
     case EventKind::closed:
       return on_closed(channel, now);
+    case EventKind::rerouted:
+      return recorder_.note_lane(
+          {channel.peer->address.host_name, channel.peer->address.pid, static_cast<std::uint8_t>(channel.lane),
+           event.token == 1 ? LaneChange::lost : LaneChange::back, channel.transport_record, event.link->news()},
+          now);
   }
 }
 

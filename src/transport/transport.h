@@ -81,6 +81,9 @@ class Link {
   // live, and others may reach it. False where the peer's process ended or closed it, and where this side did.
   virtual bool is_cut_off() const { return false; }
 
+  // What the latest `rerouted` event was about, in words, for the record; empty: there was none.
+  virtual std::string_view news() const { return {}; }
+
   // Sends one frame. Allowed from the `connected` event on. REQUIRES: bytes <= frame_bytes_max.
   virtual SendState send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) = 0;
 
@@ -117,6 +120,7 @@ enum class EventKind : std::uint8_t {
   fetched,    // the fetch of `token` is done
   sent,       // the payload of send `token` (its cookie) may be overwritten
   closed,     // the link is closed; nothing else comes from it
+  rerouted,   // `token` 1: an open link has lost its own connection and goes on by others; 0: it has it back
 };
 
 struct Event {
@@ -127,7 +131,7 @@ struct Event {
   // delivery: the data lies in the sender's own memory (shared with us): holding it keeps only that payload waiting.
   bool in_place = false;
   Link* link = nullptr;
-  std::uint64_t token = 0;          // delivery, fetched: names the delivery. sent: the sender's cookie
+  std::uint64_t token = 0;          // delivery, fetched: names the delivery. sent: the sender's cookie. See rerouted
   Header header;                    // delivery
   const std::byte* data = nullptr;  // delivery: the payload, readable until released; null: call fetch
   std::size_t bytes = 0;            // delivery: payload length

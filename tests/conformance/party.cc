@@ -108,6 +108,11 @@ std::size_t Party::poll(Instant now) {
       case EventKind::closed:
         on_closed(*line);
         break;
+      case EventKind::rerouted:
+        EXPECT_TRUE(line->connected) << "a link was rerouted before connected";
+        EXPECT_LE(event.token, 1u);
+        line->rerouted.emplace_back(event.token == 1, event.link->news());
+        break;
     }
   }
   return count;

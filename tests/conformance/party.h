@@ -70,6 +70,7 @@ struct Line {
   std::map<std::uint64_t, Fetching> fetching;               // by token
   std::map<std::uint64_t, std::vector<std::byte>> pending;  // by cookie
   std::uint64_t next_cookie = 0;
+  std::vector<std::pair<bool, std::string>> rerouted;  // whether its connection was lost, and what was said
 
   bool open() const { return connected && !closed; }
   bool owes_nothing() const { return held.empty() && unfetched.empty() && fetching.empty(); }

@@ -28,6 +28,7 @@ class ReaderTest : public RecorderTest {
       const auto operation = recorder->begin_operation(all_reduce(i), at(2));
       recorder->begin_peer(operation, {1, 0, Direction::receive, 0, 8}, at(3));
       if (i % 2 == 0) recorder->end_operation(operation, Code::ok, Status::kNobody, at(4));
+      recorder->note_lane({"b", 2, 1, LaneChange::lost, 0, "a cable"}, at(4));
     }
     std::ifstream file(recorder->path(), std::ios::binary);
     return std::string(std::istreambuf_iterator<char>(file), {});
@@ -62,7 +63,7 @@ class ReaderTest : public RecorderTest {
 TEST_F(ReaderTest, RefusesWhatIsNoRecorderFileAndSaysWhy) {
   expect_refused("", "it has 0 bytes");
   expect_refused(std::string(5000, 'x'), "TUTTIREC");
-  expect_refused(changed([](RecorderHeader& h) { h.version = 9; }), "its version is 9, this program reads 1");
+  expect_refused(changed([](RecorderHeader& h) { h.version = 9; }), "its version is 9, this program reads 2");
   expect_refused(good().substr(0, 10000), "it has 10000 bytes where");
 }
 
@@ -71,6 +72,7 @@ TEST_F(ReaderTest, RefusesTablesThatDoNotFit) {
   expect_refused(changed([](RecorderHeader& h) { h.operations.entries = ~0u; }), "table of operations");
   expect_refused(changed([](RecorderHeader& h) { h.peers.offset = ~0ull; }), "table of peers");
   expect_refused(changed([](RecorderHeader& h) { h.members.entry_bytes = 0; }), "table of members");
+  expect_refused(changed([](RecorderHeader& h) { h.lanes.entries = 0x8000; }), "table of lanes");
   expect_refused(changed([](RecorderHeader& h) { h.communicators.offset = 0; }), "table of communicators");
 }
 
@@ -130,6 +132,7 @@ TEST_F(ReaderTest, SurvivesRandomDamage) {
     EXPECT_FALSE(describe_process(*snapshot, now_ns).empty());
     EXPECT_FALSE(describe_operations(*snapshot, 100, now_ns).empty());
     describe_pending(*snapshot, now_ns);
+    describe_lanes(*snapshot, 100);
   }
 }
 

@@ -122,6 +122,19 @@ TEST_F(ReportTest, TheTableShowsTheNewest) {
   expect_text(text, "  9       all_reduce");
 }
 
+TEST_F(ReportTest, LanesThatWereLostAndAreBackAreTold) {
+  EXPECT_EQ(describe_lanes(read(recorder_->path()), 20), "");
+  const std::uint8_t tcp = recorder_->transport("tcp");
+  recorder_->note_lane({"node02", 22, 1, LaneChange::lost, tcp, "the connection was reset"}, at(1000));
+  recorder_->note_lane({"node02", 0, 1, LaneChange::back, tcp, "it is back after 2 s"}, at(2000));
+  const RecorderSnapshot snapshot = read(recorder_->path());
+  const std::string text = describe_lanes(snapshot, 20);
+  expect_text(text,
+              utc_text(snapshot, 1000) + "  lane 1 by tcp to node02 pid 22 is lost: the connection was reset\n");
+  expect_text(text, "  lane 1 by tcp to node02 is back: it is back after 2 s\n");
+  EXPECT_EQ(describe_lanes(snapshot, 1).find("is lost"), std::string::npos);
+}
+
 TEST_F(ReportTest, TheProcessIsDescribed) {
   const std::string text = describe_process(read(recorder_->path()), 3'000'001'000);
   expect_text(text, "process " + std::to_string(getpid()) + " on " + host_name());

@@ -173,6 +173,28 @@ TEST_F(RecorderTest, ACommunicatorWithoutRoomForItsMembersIsRecordedWithoutThem)
   EXPECT_TRUE(snapshot.communicators[0].members.empty());
 }
 
+TEST_F(RecorderTest, TheNewestChangesOfLanesAreKept) {
+  const auto recorder = open();
+  const std::uint8_t tcp = recorder->transport("tcp");
+  for (std::uint8_t i = 1; i <= 100; ++i)
+    recorder->note_lane({"node02", 22, i, i % 2 == 1 ? LaneChange::lost : LaneChange::back, tcp, "a cable"}, at(i));
+  const RecorderSnapshot snapshot = read(recorder->path());
+  EXPECT_EQ(snapshot.lane_changes, 100u);
+  EXPECT_EQ(snapshot.heartbeat_ns, 100);
+  ASSERT_EQ(snapshot.lanes.size(), 64u);
+  EXPECT_EQ(snapshot.lanes.front().index, 37u);
+  const LaneRecord& last = snapshot.lanes.back();
+  EXPECT_EQ(last.index, 100u);
+  EXPECT_EQ(last.at_ns, 100);
+  EXPECT_EQ(last.host, "node02");
+  EXPECT_EQ(last.pid, 22u);
+  EXPECT_EQ(last.lane, 100);
+  EXPECT_EQ(last.change, LaneChange::back);
+  EXPECT_EQ(snapshot.lanes[62].change, LaneChange::lost);
+  EXPECT_EQ(snapshot.transports[last.transport].name, "tcp");
+  EXPECT_EQ(last.text, "a cable");
+}
+
 TEST_F(RecorderTest, TransportsAreToldApartByName) {
   const auto recorder = open();
   EXPECT_EQ(recorder->transport("shm"), 0);
@@ -195,6 +217,7 @@ TEST_F(RecorderTest, ADisabledRecorderTakesEverythingAndKeepsNothing) {
     const auto operation = recorder->begin_operation(all_reduce(i), at(2000));
     recorder->peer_moved(recorder->begin_peer(operation, {}, at(3)), 8, at(4));
     recorder->end_operation(operation, Code::timeout, 3, at(2001));
+    recorder->note_lane({"node", 1, 0, LaneChange::lost, 0, "a cable"}, at(2002));
   }
   EXPECT_TRUE(std::filesystem::is_empty(directory_));
   EXPECT_TRUE(warnings_.empty());

@@ -57,7 +57,11 @@ void Cluster::add_process(int number) {
   Process process;
   process.id.high = random_.next() | 1;
   process.id.low = static_cast<std::uint64_t>(number);
-  process.recorder = Recorder::none();
+  RecorderOptions recorder;
+  recorder.enabled = !options_.record_in.empty();
+  recorder.directory = options_.record_in;
+  recorder.process = process.id;
+  process.recorder = Recorder::open(recorder, network_.now(), Log());
   EngineOptions engine;
   engine.process = process.id;
   engine.host.low = options_.one_host ? 1 : static_cast<std::uint64_t>(number) + 1;
@@ -97,6 +101,10 @@ void Cluster::add_process(int number) {
   }
   process.engine = std::make_unique<Engine>(std::move(engine), std::move(transports), *process.recorder);
   processes_.push_back(std::move(process));
+}
+
+const std::string& Cluster::record(int rank) const {
+  return processes_[static_cast<std::size_t>(rank / options_.ranks_per_process)].recorder->path();
 }
 
 Operation* Cluster::start(int rank, const OperationRequest& request) {

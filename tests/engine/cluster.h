@@ -31,6 +31,7 @@ struct ClusterOptions {
   SimOptions network;
   bool failover = false;              // lanes outlive their connections: see transports/failover/
   bool relays = false;                // with failover: third processes stand in for links
+  std::string record_in;              // a directory for the processes' flight recorders; empty: they keep nothing
   std::optional<FaultOptions> fault;  // wrapped around every process's way to the network
 };
 
@@ -51,6 +52,8 @@ class Cluster {
   SimNetwork& network() { return network_; }
   Random& random() { return random_; }
   const std::vector<std::string>& log() const { return log_; }  // warnings and errors of all engines
+  // Where the flight recorder of the rank's process is.
+  const std::string& record(int rank) const;
   struct Line {
     int process = 0;
     Instant at{};

@@ -2,8 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 
 #include "src/base/format.h"
+#include "src/diagnosis/recorder_reader.h"
 #include "tests/engine/script.h"
 
 namespace tutti {
@@ -146,6 +149,51 @@ TEST(EngineLanes, OperationsCompleteWithTheRightSumsWhateverLanesAreCutAsLongAsO
     }
     EXPECT_TRUE(cluster.log().empty()) << cluster.log()[0];
   }
+}
+
+// Nothing fails, so nothing but the record tells of it afterwards.
+TEST(EngineLanes, ALaneThatIsLostAndIsBackIsOnRecordOnBothSides) {
+  std::string directory = (std::filesystem::temp_directory_path() / "tutti-lanes-test-XXXXXX").string();
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  {
+    ClusterOptions options;
+    options.segment_bytes = 64 << 10;
+    options.network.lanes_max = 2;
+    options.failover = true;
+    options.record_in = directory;
+    Cluster cluster(1, options);
+    std::vector<std::vector<std::int32_t>> data(2, std::vector<std::int32_t>(2 << 20));
+    std::vector<Operation*> operations;
+    for (const bool is_cut : {false, true}) {
+      for (int rank = 0; rank < 2; ++rank) {
+        auto& mine = data[static_cast<std::size_t>(rank)];
+        operations.push_back(cluster.start(rank, all_reduce_of(mine, mine, "ring")));
+      }
+      cluster.run_for(std::chrono::microseconds(300));
+      if (is_cut) cluster.network().cut_lane(cluster.node(0).id, cluster.node(1).id, 1, Nanoseconds(0));
+      for (const Operation* const each : operations) ASSERT_TRUE(cluster.run([&] { return each->is_complete(); }));
+    }
+    cluster.run_for(std::chrono::seconds(8));
+    for (const Operation* const each : operations) EXPECT_TRUE(each->result().is_ok()) << each->result().text();
+    for (int rank = 0; rank < 2; ++rank) {
+      const Result<RecorderSnapshot> snapshot = read_recorder(cluster.record(rank));
+      ASSERT_TRUE(snapshot.is_ok()) << snapshot.status().text();
+      ASSERT_EQ(snapshot->lanes.size(), 2u);
+      for (const LaneRecord& lane : snapshot->lanes) {
+        EXPECT_EQ(lane.lane, 1);
+        EXPECT_EQ(lane.host, format("host{}", 1 - rank));
+        EXPECT_EQ(lane.pid, 101u - static_cast<std::uint32_t>(rank));
+        EXPECT_EQ(snapshot->transports[lane.transport].name, "sim");
+      }
+      EXPECT_EQ(snapshot->lanes[0].change, LaneChange::lost);
+      EXPECT_NE(snapshot->lanes[0].text.find("goes over its 1 other lane"), std::string::npos)
+          << snapshot->lanes[0].text;
+      EXPECT_EQ(snapshot->lanes[1].change, LaneChange::back);
+      EXPECT_NE(snapshot->lanes[1].text.find("is back after"), std::string::npos) << snapshot->lanes[1].text;
+      EXPECT_GT(snapshot->lanes[1].at_ns, snapshot->lanes[0].at_ns);
+    }
+  }
+  std::filesystem::remove_all(directory);
 }
 
 // Of three, two are cut off from each other at any moment, one time after the other, and reach each other again. An

@@ -195,6 +195,9 @@ class Caller {
       case EventKind::sent:
         FUZZ_CHECK(pending_[event.link].erase(event.token) == 1);
         return;
+      case EventKind::rerouted:
+        FUZZ_CHECK(event.link->is_open() && !event.link->news().empty());
+        return;
       case EventKind::closed:
         for (const std::uint64_t token : open_fetches_[event.link]) event.link->release(token);
         open_fetches_.erase(event.link);

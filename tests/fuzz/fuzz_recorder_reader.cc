@@ -27,10 +27,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     table = {offset, static_cast<std::uint32_t>(rest / share / entry_bytes), static_cast<std::uint32_t>(entry_bytes)};
     offset += table.entries * entry_bytes;
   };
-  place(header.communicators, 4, sizeof(CommunicatorEntry));
-  place(header.members, 4, sizeof(MemberEntry));
-  place(header.operations, 4, sizeof(OperationEntry));
-  place(header.peers, 4, sizeof(PeerEntry));
+  place(header.communicators, 5, sizeof(CommunicatorEntry));
+  place(header.members, 5, sizeof(MemberEntry));
+  place(header.operations, 5, sizeof(OperationEntry));
+  place(header.peers, 5, sizeof(PeerEntry));
+  place(header.lanes, 5, sizeof(LaneEntry));
   std::string bytes(kRecorderHeaderBytes, '\0');
   std::memcpy(bytes.data(), &header, sizeof header);
   for (std::size_t i = 0; i < changed; ++i) bytes[i % sizeof header] ^= static_cast<char>(data[i]);
@@ -42,6 +43,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const std::int64_t now_ns = reference_ns(*snapshot, 1000);
       describe_process(*snapshot, now_ns);
       describe_operations(*snapshot, 50, now_ns);
+      describe_lanes(*snapshot, 50);
       describe_pending(*snapshot, now_ns);
     }
   }

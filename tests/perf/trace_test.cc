@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace tutti_perf {
 namespace {
 
@@ -99,6 +101,29 @@ TEST(Trace, KeepsTheLastOperationsAndLeavesOutPendingAndForeignOnes) {
     if (event["name"] == "all_reduce 1 MiB") numbers.push_back(event["args"]["number"]);
   }
   EXPECT_EQ(numbers, (std::vector<int>{16, 17}));
+}
+
+TEST(Trace, MarksLanesThatAreLostOrBackSinceTheFirstOperationShown) {
+  tutti::RecorderSnapshot snapshot = one_operation();
+  tutti::LaneRecord lane;
+  lane.host = "node08";
+  lane.pid = 77;
+  lane.lane = 1;
+  lane.transport = 1;
+  lane.text = "reset";
+  for (const std::int64_t at_ns : {900, 2000, 12'000}) {
+    lane.at_ns = at_ns;
+    lane.change = at_ns == 2000 ? tutti::LaneChange::lost : tutti::LaneChange::back;
+    snapshot.lanes.push_back(lane);
+  }
+  const json events = trace_events(snapshot, 1, 10);
+  EXPECT_EQ(std::count_if(events.begin(), events.end(), [](const json& event) { return event["ph"] == "i"; }), 2);
+  const json* const lost = find(events, "lane 1 by shm to node08 pid 77 is lost");
+  ASSERT_NE(lost, nullptr);
+  EXPECT_EQ((*lost)["pid"], 1);
+  EXPECT_DOUBLE_EQ((*lost)["ts"].get<double>(), 1'000'002.0);
+  EXPECT_EQ((*lost)["args"]["text"], "reset");
+  EXPECT_NE(find(events, "lane 1 by shm to node08 pid 77 is back"), nullptr);
 }
 
 TEST(Trace, SumsUpWhomARankWaitedFor) {

@@ -187,6 +187,15 @@ TEST(Failover, ALaneThatIsCutIsToldAndTakenBack) {
 
   ASSERT_TRUE(pair.run([&] { return pair.healed().size() >= 2; })) << "never connected again";
   EXPECT_NE(pair.healed()[0].find("is back after"), std::string::npos) << pair.healed()[0];
+  for (int which = 0; which < 2; ++which) {
+    const auto& news = pair.line(which, 1)->rerouted;
+    ASSERT_EQ(news.size(), 2u);
+    EXPECT_TRUE(news[0].first);
+    EXPECT_NE(news[0].second.find("over its 1 other lane until"), std::string::npos) << news[0].second;
+    EXPECT_FALSE(news[1].first);
+    EXPECT_NE(news[1].second.find("is back after"), std::string::npos) << news[1].second;
+    EXPECT_TRUE(pair.line(which, 0)->rerouted.empty());
+  }
   pair.cut(0);  // what goes over the lane that was lost now carries both
   for (int k = 0; k < 20; ++k) pair.send(1, 0, 100'000);
   ASSERT_TRUE(pair.run([&] { return pair.is_all_there(); }));

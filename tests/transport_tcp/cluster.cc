@@ -73,6 +73,8 @@ std::size_t Node::poll() {
         received = target;
         ++frames;
         break;
+      case EventKind::rerouted:
+        break;
     }
   }
   return count;

@@ -165,6 +165,7 @@ void FabricTransport::handle_control(const Event& event, Instant now) {
       return link->on_control_closed();
     case EventKind::fetched:
     case EventKind::sent:
+    case EventKind::rerouted:
       return;
   }
 }

@@ -95,8 +95,9 @@ void Bundle::make_ready(Path& path, Instant now) {
     transport_.plan_timer(retire_at_);
   }
   if (its.lane != nullptr && its.lane->is_open()) {
-    transport_.options().log.write(LogLevel::info, "failover", "{} is back after {}", path.link->describe(),
-                                   format_duration(now - its.lost_at));
+    const std::string text = format("{} is back after {}", path.link->describe(), format_duration(now - its.lost_at));
+    transport_.options().log.write(LogLevel::info, "failover", "{}", text);
+    if (its.lost_number == 0) its.lane->tell_route(false, text);  // otherwise mourn() tells of both
   }
   transport_.is_reserve(path.lane) ? open_on_reserve(now) : static_cast<void>(open_lane(path.lane));
   transport_.on_reached(path);
@@ -111,8 +112,11 @@ void Bundle::open_on_reserve(Instant now) {
     if (each.lane == nullptr || !each.lane->is_connecting() || each.path != nullptr) continue;
     open_lane(each.lane->lane());
     plan_redial(each, false, now);
-    transport_.options().log.write(LogLevel::warn, "failover", "{}; all goes over {} until it is connected",
-                                   each.lost_why.text(), reserve->link->describe());
+    each.lost_at = now;
+    const std::string text =
+        format("{}; all goes over {} until it is connected", each.lost_why.text(), reserve->link->describe());
+    transport_.options().log.write(LogLevel::warn, "failover", "{}", text);
+    each.lane->tell_route(true, text);
   }
 }
 
@@ -264,11 +268,12 @@ void Bundle::mourn(std::uint32_t lane) {
   const std::string way = direct_ == 0 ? ready_.front()->link->describe()
                                        : format("over its {} other lane{}", direct_, direct_ == 1 ? "" : "s");
   const bool is_back = its.path != nullptr && its.path->state == Path::State::ready;
-  transport_.options().log.write(
-      LogLevel::warn, "failover",
-      "{}. The process is still there: {} frames with {} that it does not have are sent again{}", its.lost_why.text(),
-      backlog.frames, format_bytes(backlog.bytes),
-      is_back ? "" : format(", and all that follows goes {} until this one is connected again", way));
+  const std::string text =
+      format("{}. The process is still there: {} frames with {} that it does not have are sent again{}",
+             its.lost_why.text(), backlog.frames, format_bytes(backlog.bytes),
+             is_back ? "" : format(", and all that follows goes {} until this one is connected again", way));
+  transport_.options().log.write(LogLevel::warn, "failover", "{}", text);
+  if (its.lane != nullptr) its.lane->tell_route(!is_back, text);
 }
 
 Instant Bundle::run_timers(Instant now) {

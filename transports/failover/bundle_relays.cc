@@ -50,10 +50,12 @@ void Bundle::end_orphan() {
 void Bundle::open_waiting_lanes() {
   for (std::uint32_t lane = 0; lane < lanes(); ++lane) {
     if (slots_[lane].lane == nullptr || !slots_[lane].lane->is_connecting()) continue;
-    open_lane(lane);
-    transport_.options().log.write(LogLevel::warn, "failover",
-                                   "{} has no answer. The process is there: all goes {} until this is connected",
-                                   slots_[lane].lane->describe(), ready_.front()->link->describe());
+    Lane& opened = open_lane(lane);
+    slots_[lane].lost_at = transport_.now();
+    const std::string text = format("{} has no answer. The process is there: all goes {} until this is connected",
+                                    opened.describe(), ready_.front()->link->describe());
+    transport_.options().log.write(LogLevel::warn, "failover", "{}", text);
+    opened.tell_route(true, text);
   }
 }
 

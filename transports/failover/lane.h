@@ -41,6 +41,7 @@ class Lane final : public Link {
   void release(std::uint64_t token) override;
   bool is_drained() const override;
   void close(const Status& why) override;
+  std::string_view news() const override { return news_; }
 
   // For the bundle.
   bool is_connecting() const { return state_ == State::connecting; }
@@ -48,6 +49,8 @@ class Lane final : public Link {
   void open(bool is_resilient);
   void end(const Status& why);
   void path_ended(Path& path);
+  // Its own path is lost, or back: for the caller's record.
+  void tell_route(bool is_lost, std::string what);
 
   // The peer has all frames below `count`; false: it cannot.
   bool confirmed(std::uint64_t count);
@@ -123,6 +126,7 @@ class Lane final : public Link {
   State state_ = State::connecting;
   Status status_;
   std::string last_path_;  // its description, while there is none
+  std::string news_;
   bool is_resilient_ = false;
   bool has_sent_ = false;
   std::size_t copied_bytes_max_ = 0;

@@ -56,6 +56,16 @@ void Lane::end(const Status& why) {
   transport_.emit(event);
 }
 
+void Lane::tell_route(bool is_lost, std::string what) {
+  if (!is_open()) return;
+  news_ = std::move(what);
+  Event event;
+  event.kind = EventKind::rerouted;
+  event.link = this;
+  event.token = is_lost ? 1 : 0;
+  transport_.emit(event);
+}
+
 bool Lane::is_drained() const {
   return state_ != State::open || !has_sent_ || (waiting_ == 0 && bundle_->is_drained());
 }

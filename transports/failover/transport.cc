@@ -180,6 +180,8 @@ void FailoverTransport::handle(Event& event) {
       path->closed = true;
       if (path->deliveries == 0) ended_.push_back(path);
       return;
+    case EventKind::rerouted:
+      return;
   }
 }
 

@@ -19,6 +19,7 @@ class FaultLink final : public Link {
   const Status& status() const override { return wrapped_.status(); }
   std::string describe() const override { return wrapped_.describe(); }
   bool is_cut_off() const override { return wrapped_.is_cut_off(); }
+  std::string_view news() const override { return wrapped_.news(); }
   SendState send(const Header& header, const std::byte* payload, std::size_t bytes, std::uint64_t cookie) override;
   FetchState fetch(std::uint64_t token, std::byte* target) override;
   void release(std::uint64_t token) override;

@@ -182,6 +182,7 @@ void VerbsTransport::on_control(const Event& event) {
     }
     case EventKind::fetched:
     case EventKind::sent:
+    case EventKind::rerouted:
       return;
   }
 }
