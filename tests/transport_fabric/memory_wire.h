@@ -19,6 +19,7 @@ class MemoryPort;
 
 struct MemoryNetwork {
   bool is_cut = false;
+  std::uint64_t messages = 0;  // said so far
   std::uint64_t next_key = 1;
   std::map<std::uint64_t, MemoryPort*> ports;
 };
@@ -54,6 +55,7 @@ class MemoryPort final : public ChunkPort {
 
  private:
   bool say(std::span<const std::byte> first, const std::byte* body, std::size_t bytes) override {
+    ++network_.messages;
     const auto peer = network_.ports.find(load_little_endian<std::uint64_t>(first.data()));
     if (network_.is_cut || peer == network_.ports.end()) return true;
     auto& message = peer->second->inbox_.emplace_back(first.begin(), first.end());

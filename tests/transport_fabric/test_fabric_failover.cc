@@ -71,6 +71,23 @@ TEST(FabricWait, WhoeverWasRefusedDoesNotSleepWhenThereIsRoom) {
   EXPECT_EQ(a.link->send(Header{{sent}}, nullptr, 0, sent), SendState::copied);
 }
 
+// A process that is asked now and then whether all has left it must not ask its peer with every frame from then on.
+TEST(FabricDrain, WhoHasDrainedOnceSendsNoMoreThanItsFrames) {
+  constexpr std::uint64_t kFrames = 50;
+  MemoryNetwork network;
+  Node a(network, false);
+  Node b(network, false);
+  connect(a, b);
+  ASSERT_EQ(a.link->send(Header{{0}}, nullptr, 0, 0), SendState::copied);
+  ASSERT_TRUE(until(a, b, [&] { return a.link->is_drained(); }));
+  const std::uint64_t before = network.messages;
+  for (std::uint64_t i = 1; i <= kFrames; ++i) {
+    ASSERT_EQ(a.link->send(Header{{i}}, nullptr, 0, i), SendState::copied);
+    ASSERT_TRUE(until(a, b, [&] { return b.frames == i + 1; }));
+  }
+  EXPECT_LE(network.messages - before, kFrames + kFrames / 8) << "with what confirms them";
+}
+
 TEST(FabricFailover, WithoutAnotherWayALinkWaits) {
   MemoryNetwork network;
   Node a(network, false);

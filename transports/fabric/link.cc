@@ -126,7 +126,7 @@ bool FabricLink::owes_word() const {
 
 void FabricLink::speak() {
   if (owes_word() && !say(Head::Kind::taken, 0)) return;
-  if (wants_to_drain_ && asked_for_ < next_send_ && say(Head::Kind::ask, next_send_)) asked_for_ = next_send_;
+  if (asked_for_ < drains_until_ && say(Head::Kind::ask, drains_until_)) asked_for_ = drains_until_;
 }
 
 void FabricLink::on_sent(std::uint64_t cookie) {
@@ -135,7 +135,7 @@ void FabricLink::on_sent(std::uint64_t cookie) {
 
 bool FabricLink::is_drained() const {
   if (state_ != State::open || acknowledged_ == next_send_) return true;
-  wants_to_drain_ = true;
+  drains_until_ = next_send_;
   transport_.attend(const_cast<FabricLink&>(*this));
   return false;
 }
@@ -314,7 +314,7 @@ bool FabricLink::has_work() const {
     case State::greeting:
       return owes_greeting_ || (has_peer_greeted_ && port_->is_ready());
     case State::open:
-      return may_hand_out() || owes_word() || (wants_to_drain_ && asked_for_ < next_send_);
+      return may_hand_out() || owes_word() || asked_for_ < drains_until_;
     case State::ending:
       return may_hand_out() || is_control_closed_;
     case State::closing:

@@ -122,8 +122,8 @@ class FabricLink final : public Link, private PortUser {
   std::size_t small_bytes_max_ = 0;
   std::uint64_t next_send_ = 0;
   std::uint64_t acknowledged_ = 0;
-  mutable bool wants_to_drain_ = false;
-  std::uint64_t asked_for_ = 0;  // the peer was asked to confirm all below
+  mutable std::uint64_t drains_until_ = 0;  // the peer is to confirm all below
+  std::uint64_t asked_for_ = 0;             // and was asked to confirm these
   Instant heard_at_{};           // the latest message
   Instant pinged_at_ = kNever;   // since when an answer is waited for
 
