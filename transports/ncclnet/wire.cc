@@ -12,7 +12,6 @@ namespace tutti::ncclnet {
 
 namespace {
 
-constexpr std::size_t kBeforeBody = fabric::kPreambleBytes + fabric::kHeadBytes;
 constexpr std::size_t kSmallBytesMax = 16 << 10;
 constexpr std::size_t kLargeBytesMax = 4 << 20;
 constexpr double kBytesPerSecondGuess = 2.5e9;
@@ -24,7 +23,7 @@ constexpr Nanoseconds kLatencyGuess = std::chrono::microseconds(10);
 // ---- Port
 
 NcclnetPort::NcclnetPort(NcclnetWire& wire, fabric::PortUser& user, std::uint64_t key)
-    : ChunkPort(user, key, kMessageBytesMax - kBeforeBody),
+    : ChunkPort(user, key, kMessageBytesMax - fabric::kPreambleBytes),
       wire_(wire),
       sender_(wire.plugin_, wire.device_.index),
       receiver_(wire.plugin_, wire.device_.index) {

@@ -24,7 +24,7 @@ constexpr double kBitsPerByte = 8;
 // ---- Port
 
 OfiPort::OfiPort(OfiWire& wire, fabric::PortUser& user, std::uint64_t key)
-    : ChunkPort(user, key, wire.endpoint_->message_bytes_max() - kBeforeBody), wire_(wire) {
+    : ChunkPort(user, key, wire.endpoint_->message_bytes_max() - fabric::kPreambleBytes), wire_(wire) {
   ByteWriter<std::vector<std::byte>> out;
   out.put(key);
   out.put(std::span<const std::byte>(wire_.endpoint_->address()));
