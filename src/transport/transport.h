@@ -106,6 +106,9 @@ class Link {
   // where that is not known: then `sent` events are all that tells.
   virtual std::optional<std::uint64_t> under_way() const { return std::nullopt; }
 
+  // Whether it does not leave the host. All lanes to that peer then share one path, the host's memory.
+  virtual bool is_within_host() const { return false; }
+
   // The peer's shared segment as mapped here, or null (has_segment is false, or never connected). The mapping stays
   // as long as this object, also after the link is closed: what the peer wrote before it ended can still be read.
   virtual std::byte* segment() { return nullptr; }

@@ -4,7 +4,8 @@
 //
 // A path's rate is measured while it carries something: between two looks of which the second still finds some of
 // what was under way at the first, so that it cannot have been idle. What has gone through otherwise is a lower
-// bound. Where all are about as fast, nothing is lent, and frames come in order by the path of their lane.
+// bound. Where all are about as fast, nothing is lent, and frames come in order by the path of their lane; nor within a
+// host, whose lanes have one path.
 #include <algorithm>
 
 #include "src/base/format.h"
@@ -51,6 +52,7 @@ void Bundle::measure(Path& path, std::uint64_t under_way) {
 }
 
 Path* Bundle::earliest(Path& own, std::size_t bytes) {
+  if (own.link->is_within_host()) return &own;
   const std::uint64_t waits = under_way(own);
   measure(own, waits);
   if (waits == 0 || own.bytes_per_second == 0) return &own;

@@ -51,7 +51,8 @@ void TcpLink::open(Descriptor descriptor, std::unique_ptr<TlsChannel> tls, const
   if (tls_ != nullptr) tls_->expect_much();
   local_ = local_endpoint(descriptor_.get());
   remote_ = remote;
-  if (remote_.ip == local_.ip || remote_.ip.is_loopback()) tune_for_this_host(descriptor_.get());
+  is_within_host_ = remote_.ip == local_.ip || remote_.ip.is_loopback();
+  if (is_within_host_) tune_for_this_host(descriptor_.get());
   sender_.emplace(options.copied_bytes_max);
   sender_->note_conduit(conduit());
   receiver_.emplace(options.frame_bytes_max);

@@ -64,6 +64,7 @@ class TcpLink final : public Link {
   void release(std::uint64_t token) override;
   bool is_drained() const override;
   std::optional<std::uint64_t> under_way() const override;
+  bool is_within_host() const override { return is_within_host_; }
   void close(const Status& why) override;
 
   // For the transport.
@@ -114,6 +115,7 @@ class TcpLink final : public Link {
   Descriptor quiet_;       // after cut_off()
   std::string interface_;  // the local one, for messages
   std::unique_ptr<TlsChannel> tls_;
+  bool is_within_host_ = false;
   Endpoint local_;
   Endpoint remote_;
   std::optional<Sender> sender_;  // both from open() on, and kept when closed: data may still be in use
