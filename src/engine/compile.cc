@@ -1,6 +1,7 @@
 #include "src/engine/compile.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "src/schedule/dependencies.h"
 #include "src/schedule/layout.h"
@@ -30,6 +31,7 @@ class Compiler {
     for (StepId id = 0; id < program_.steps.size(); ++id) TUTTI_RETURN_IF_ERROR(add(program_.steps[id]));
     link_messages();
     link_unlocks();
+    find_groups();
     return std::move(lane_);
   }
 
@@ -290,6 +292,39 @@ class Compiler {
         lane_.unlocks[unlocks.begin + unlocks.count++] = s;
       }
     }
+  }
+
+  // Sends of equal places are neighbours once sorted. One that some step wrote to since the send before it begins
+  // anew; it waits for that step (Dependencies::Keep), so its needs tell.
+  void find_groups() {
+    std::vector<std::uint32_t> sends;
+    for (std::uint32_t s = 0; s < lane_.steps.size(); ++s) {
+      if (lane_.steps[s].kind == StepKind::send && lane_.steps[s].bytes > 0) sends.push_back(s);
+    }
+    const auto what = [this](std::uint32_t s) {
+      const CompiledStep& step = lane_.steps[s];
+      return std::tuple(step.source.buffer, step.source.offset, step.bytes);
+    };
+    std::sort(sends.begin(), sends.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return std::tuple(what(a), a) < std::tuple(what(b), b); });
+    for (std::size_t first = 0, end = 0; first < sends.size(); first = end) {
+      for (end = first + 1; end < sends.size() && what(sends[end]) == what(sends[first]); ++end) {
+        if (waits_for_later_than(sends[end], sends[end - 1])) break;
+      }
+      if (end - first < 2) continue;
+      const auto begin = static_cast<std::uint32_t>(lane_.group_members.size());
+      for (std::size_t i = first; i < end; ++i) {
+        lane_.steps[sends[i]].group = static_cast<std::uint32_t>(lane_.groups.size());
+        lane_.group_members.push_back(sends[i]);
+      }
+      lane_.groups.push_back({begin, static_cast<std::uint32_t>(end - first)});
+    }
+  }
+
+  bool waits_for_later_than(std::uint32_t step, std::uint32_t earlier) const {
+    const Range needs = lane_.steps[step].needs;
+    const Need* const first = lane_.needs.data() + needs.begin;
+    return std::any_of(first, first + needs.count, [&](const Need& need) { return need.step > earlier; });
   }
 
   const Program& program_;

@@ -34,11 +34,13 @@ struct CompiledOperand {
 };
 
 struct CompiledStep {
+  static constexpr std::uint32_t kAlone = ~0u;
   StepKind kind = StepKind::copy;
   bool finish = false;
-  std::uint32_t peer = 0;     // send, receive: index into peers
-  std::uint32_t message = 0;  // send: number of the message to that peer
-  std::uint32_t inbound = 0;  // receive: index into inbound
+  std::uint32_t peer = 0;        // send, receive: index into peers
+  std::uint32_t message = 0;     // send: number of the message to that peer
+  std::uint32_t inbound = 0;     // receive: index into inbound
+  std::uint32_t group = kAlone;  // send: index into groups
   std::uint32_t segments = 0;
   std::uint64_t bytes = 0;
   Place target;
@@ -61,6 +63,8 @@ struct CompiledPeer {
   Range outbound;  // into CompiledLane::outbound: the step that sends message n
 };
 
+// A group of sends, two or more, is of the same bytes of the same place, which no step writes between the first and
+// the last of them: what one of them reads there, all of them read.
 struct CompiledLane {
   std::vector<CompiledStep> steps;
   std::vector<CompiledOperand> operands;
@@ -69,6 +73,8 @@ struct CompiledLane {
   std::vector<CompiledPeer> peers;  // by rank, ascending
   std::vector<Inbound> inbound;
   std::vector<std::uint32_t> outbound;
+  std::vector<Range> groups;                 // into group_members
+  std::vector<std::uint32_t> group_members;  // steps, in the order of the program
   std::uint64_t scratch_bytes = 0;
   std::uint32_t segment_bytes = 0;
 

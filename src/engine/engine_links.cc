@@ -124,7 +124,12 @@ void Engine::on_sent(std::uint64_t cookie, Instant now) {
   const Wire::PendingSend ended = wire_.take_pending(cookie);
   if (ended.step.run == nullptr) return;
   Operation* const operation = ended.step.run->owner();
-  ended.step.run->sent(wire_, ended.step.step, ended.segment, now);
+  if (ended.shared != nullptr) {
+    if (!ended.step.run->is_current(ended.step)) return;
+    ended.step.run->was_read(wire_, ended.step.step, now);
+  } else {
+    ended.step.run->sent(wire_, ended.step.step, ended.segment, now);
+  }
   settle(*operation, now);
 }
 
@@ -168,7 +173,7 @@ void Engine::end_channel(Channel& channel, Instant now) {
   std::vector<Wire::PendingSend> ended;
   wire_.take_pending_of(channel, ended);
   for (const Wire::PendingSend& send : ended) {
-    if (send.step.run == nullptr) continue;
+    if (send.step.run == nullptr || send.shared != nullptr) continue;
     send.step.run->lost_transfer();
     touched.push_back(send.step.run->owner());
   }

@@ -103,8 +103,9 @@ void LaneRun::advance_send(Wire& wire, std::uint32_t id) {
       }
       return;
     }
-    const SendState sent =
-        wire.send_data(channel, frame.pack(), at(step.source, state.begun), bytes, reference(id), state.begun);
+    bool waits = false;
+    const SendState sent = send_segment(wire, id, frame.pack(), bytes, waits);
+    if (waits) return;
     if (sent == SendState::again) {
       channel.blocked.push_back(reference(id));
       wire.note_waiting(channel);
@@ -445,6 +446,7 @@ void LaneRun::retry(Wire& wire, std::uint32_t step, Instant now) {
 void LaneRun::abandon(Wire& wire) {
   abandoned_ = true;
   worklist_.clear();
+  while (!staged_.empty()) forget_staged(wire, staged_.size() - 1);
   for (MessageState& message : messages_) {
     while (message.head != nullptr) {
       Arrival* arrival = message.head;

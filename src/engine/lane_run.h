@@ -9,6 +9,8 @@
 //  - A credit is granted only for segments that can be consumed at once when they come, apart from a reduce that
 //  waits
 //    for its other operands; those are limited to kFanWindow segments each.
+//  - A segment of a group of sends that a transport would copy for each of them is staged once, in memory that the
+//    transport lends, for all of the group that have not sent it (lane_run_groups.cc). No send waits for another.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +31,8 @@ class LaneRun {
   explicit LaneRun(Operation* owner) : owner_(owner) {}
 
   static constexpr std::uint32_t kFanWindow = 4;
+  // Of a group: a send with so many staged segments still to be read waits for its own reader when no memory is left.
+  static constexpr std::uint32_t kReadAhead = 4;
 
   struct Job {  // what is the same for every step
     const CompiledLane* lane = nullptr;
@@ -77,6 +81,8 @@ class LaneRun {
   Status credit(Wire& wire, std::uint32_t peer, std::uint32_t message, std::uint32_t segments, Instant now);
   Status ask(Wire& wire, std::uint32_t peer, std::uint32_t message, Instant now);
   void sent(Wire& wire, std::uint32_t step, std::uint32_t segment, Instant now);
+  // One of the staged segments that this send has sent is not read any more.
+  void was_read(Wire& wire, std::uint32_t step, Instant now);
   void fetched(Wire& wire, std::uint32_t step, Arrival* arrival, Instant now);
   void retry(Wire& wire, std::uint32_t step, Instant now);
   // A payload that is being read or written by a transport has been given up with its channel.
@@ -84,8 +90,8 @@ class LaneRun {
 
   // Ends the records of what this run moved.
   void close_records(Code result);
-  // Gives back all arrivals that wait here; nothing is sent or consumed from now on. What a transport still reads or
-  // writes is waited for: is_quiet().
+  // Gives back all arrivals and staged segments that wait here; nothing is sent or consumed from now on. What a
+  // transport still reads or writes is waited for: is_quiet().
   void abandon(Wire& wire);
   // The operation is over; references to this run are stale from now on.
   void finish() { ++generation_; }
@@ -96,6 +102,7 @@ class LaneRun {
     std::uint32_t done = 0;    // prefix
     std::uint64_t ahead = 0;   // bit i: segment done + 1 + i is done (sends end in any order)
     std::uint32_t credit = 0;  // send: segments granted by the receiver
+    std::uint32_t unread = 0;  // send: staged segments that were sent and are still read
     bool queued = false;
     bool asked = false;  // send: has asked for a credit
   };
@@ -106,6 +113,14 @@ class LaneRun {
     std::uint32_t granted = 0;
     bool asked = false;
   };
+
+  struct Staged {
+    std::uint32_t group = 0;
+    std::uint32_t segment = 0;
+    std::uint32_t waiting = 0;  // members whose turn to send it is still to come
+    SharedPayload* payload = nullptr;
+  };
+  enum class From : std::uint8_t { source, staged, later };
 
   std::byte* at(const Place& place, std::uint32_t segment) const {
     return job_.bases[static_cast<int>(place.buffer)] + place.offset +
@@ -120,6 +135,11 @@ class LaneRun {
   void work(Wire& wire);
   void advance(Wire& wire, std::uint32_t step);
   void advance_send(Wire& wire, std::uint32_t step);
+  SendState send_segment(Wire& wire, std::uint32_t step, const Header& header, std::uint32_t bytes, bool& waits);
+  From find_staged(Wire& wire, std::uint32_t step, std::uint32_t bytes, std::size_t& found);
+  std::uint32_t still_to_send(std::uint32_t group, std::uint32_t segment, const Transport* transport) const;
+  bool take_back_unread(Wire& wire, std::uint32_t group, const Transport* transport);
+  void forget_staged(Wire& wire, std::size_t index);
   void advance_receive(Wire& wire, std::uint32_t step);
   void advance_reduce(Wire& wire, std::uint32_t step);
   void advance_copy(Wire& wire, std::uint32_t step);
@@ -136,6 +156,7 @@ class LaneRun {
   std::vector<StepState> steps_;
   std::vector<MessageState> messages_;  // by inbound index
   std::vector<PeerState> peers_;        // by peer index
+  std::vector<Staged> staged_;
   std::vector<std::uint32_t> worklist_;
   std::vector<const std::byte*> sources_;
   std::uint32_t generation_ = 0;

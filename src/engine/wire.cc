@@ -24,7 +24,19 @@ SendState Wire::send_data(Channel& channel, const Header& header, const std::byt
   const SendState state = channel.link->send(header, payload, bytes, cookie);
   if (state == SendState::pending) {
     free_pending_.pop_back();
-    pending_[cookie] = {step, segment, &channel, {}};
+    pending_[cookie] = {step, segment, &channel, nullptr, {}};
+  }
+  return state;
+}
+
+SendState Wire::send_shared(Channel& channel, const Header& header, SharedPayload& payload, std::uint32_t bytes,
+                            StepReference step, std::uint32_t segment) {
+  const std::uint32_t cookie = next_cookie();
+  const SendState state = channel.link->send(header, payload.memory, bytes, cookie);
+  if (state == SendState::pending) {
+    free_pending_.pop_back();
+    pending_[cookie] = {step, segment, &channel, &payload, {}};
+    ++payload.readers;
   }
   return state;
 }
@@ -34,6 +46,10 @@ Wire::PendingSend Wire::take_pending(std::uint64_t cookie) {
   PendingSend taken = std::move(pending_[cookie]);
   pending_[cookie] = {};
   free_pending_.push_back(static_cast<std::uint32_t>(cookie));
+  if (taken.shared != nullptr) {
+    --taken.shared->readers;
+    give_back_unless_used(taken.shared);
+  }
   return taken;
 }
 
@@ -41,6 +57,32 @@ void Wire::take_pending_of(const Channel& channel, std::vector<PendingSend>& out
   for (std::uint32_t cookie = 0; cookie < pending_.size(); ++cookie) {
     if (pending_[cookie].channel == &channel) out.push_back(take_pending(cookie));
   }
+}
+
+SharedPayload* Wire::borrow(Transport& transport, const std::byte* payload, std::uint32_t bytes) {
+  std::byte* const memory = transport.borrow(payload, bytes);
+  if (memory == nullptr) return nullptr;
+  if (free_shared_ == nullptr) {
+    shared_.push_back(std::make_unique<SharedPayload>());
+    free_shared_ = shared_.back().get();
+  }
+  SharedPayload* const shared = free_shared_;
+  free_shared_ = shared->next;
+  *shared = {&transport, memory, 0, true, nullptr};
+  return shared;
+}
+
+void Wire::let_go(SharedPayload* shared) {
+  shared->is_held = false;
+  give_back_unless_used(shared);
+}
+
+void Wire::give_back_unless_used(SharedPayload* shared) {
+  if (shared->is_held || shared->readers > 0) return;
+  shared->transport->give_back(shared->memory);
+  *shared = {};
+  shared->next = free_shared_;
+  free_shared_ = shared;
 }
 
 void Wire::send_control(Channel& channel, const Frame& frame, std::span<const std::byte> payload) {
@@ -57,7 +99,7 @@ void Wire::flush_control(Channel& channel) {
     if (state == SendState::again) break;
     if (state == SendState::pending) {
       free_pending_.pop_back();
-      pending_[cookie] = {{}, 0, &channel, std::move(queued.payload)};
+      pending_[cookie] = {{}, 0, &channel, nullptr, std::move(queued.payload)};
     }
     channel.control.pop_front();
   }

@@ -172,6 +172,17 @@ class Transport {
   virtual bool prepare_wait() = 0;
   virtual void finish_wait() = 0;
 
+  // Memory for `bytes` bytes that are to be sent to several peers, who read them where they lie: whoever has copied
+  // `payload` there, once, sends from there what would otherwise be copied on the way to each. Such sends may be
+  // `pending`. Null: none is free, this transport lends none, or it would not copy `payload` anyway.
+  virtual std::byte* borrow(const std::byte* payload, std::size_t bytes) {
+    (void)payload, (void)bytes;
+    return nullptr;
+  }
+  // Gives it back, once. REQUIRES: no send from there is pending, except on links that are closed: a peer of those
+  // may still read, and finds what was there.
+  virtual void give_back(std::byte* borrowed) { (void)borrowed; }
+
   // This process's own shared segment, for boards: memory that the peers see by Link::segment(). Null without
   // has_segment. `segment_bytes` is its size; who uses which part is the caller's affair.
   virtual std::byte* segment() { return nullptr; }

@@ -108,6 +108,21 @@ bool Conformance::send_frame(Party& from, Line& line, std::uint64_t stream, std:
   return ended && state != SendState::closed;
 }
 
+bool Conformance::send_from(Line& line, std::uint64_t stream, std::uint64_t index, const std::byte* memory,
+                            std::size_t bytes) {
+  return until(
+      [&] {
+        const std::uint64_t cookie = line.next_cookie;
+        const SendState state = line.link->send(stream_header(stream, index, bytes), memory, bytes, cookie);
+        if (state != SendState::pending && state != SendState::copied) return false;
+        ++line.next_cookie;
+        ++line.frames_sent;
+        if (state == SendState::pending) line.pending[cookie];
+        return true;
+      },
+      "room for a frame");
+}
+
 void Conformance::expect_frame(const Line& line, std::size_t k, std::uint64_t stream, std::uint64_t index,
                                std::size_t bytes) {
   ASSERT_LT(k, line.received.size());

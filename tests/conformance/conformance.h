@@ -77,6 +77,8 @@ class Conformance : public ::testing::TestWithParam<WorldMaker> {
   // Sends one frame of a stream, pumping while it is refused with `again`.
   bool send_frame(Party& from, Line& line, std::uint64_t stream, std::uint64_t index, std::size_t bytes,
                   std::size_t skew = 1);
+  // The same out of the caller's memory, whose contents are its affair.
+  bool send_from(Line& line, std::uint64_t stream, std::uint64_t index, const std::byte* memory, std::size_t bytes);
   // Whether received[k] of the line is frame `index` of the stream, to the last bit.
   static void expect_frame(const Line& line, std::size_t k, std::uint64_t stream, std::uint64_t index,
                            std::size_t bytes);

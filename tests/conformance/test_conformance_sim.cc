@@ -8,6 +8,7 @@ namespace {
 SimOptions with_segment() {
   SimOptions options;
   options.segment_bytes = 64 * 1024;
+  options.lent_buffers = 3;
   return options;
 }
 

@@ -6,6 +6,7 @@
 
 #include "src/base/format.h"
 #include "src/planning/planner.h"
+#include "src/schedule/builder.h"
 #include "tests/engine/call_data.h"
 #include "tests/engine/compiled_machine.h"
 
@@ -24,7 +25,10 @@ class Trial {
   void run() {
     for (Rank rank = 0; rank < data_.shape().ranks; ++rank) ASSERT_NO_FATAL_FAILURE(compile_one(rank));
     for (const CompiledMachine::Node& node : nodes_) {
-      for (const CompiledLane& lane : node.lanes) check_steps(lane);
+      for (const CompiledLane& lane : node.lanes) {
+        check_steps(lane);
+        ASSERT_NO_FATAL_FAILURE(check_groups(lane));
+      }
     }
     for (std::size_t from = 0; from < nodes_.size(); ++from) {
       for (std::size_t to = 0; to < nodes_.size(); ++to) check_messages(from, to);
@@ -61,6 +65,26 @@ class Trial {
       const std::uint64_t whole = (step.bytes + lane.segment_bytes - 1) / lane.segment_bytes;
       EXPECT_EQ(step.segments, std::max<std::uint64_t>(whole, 1)) << describe();
     }
+  }
+
+  // Each group is of equal sends, and each send is in at most one.
+  void check_groups(const CompiledLane& lane) const {
+    std::vector<std::uint32_t> group_of(lane.steps.size(), CompiledStep::kAlone);
+    for (std::uint32_t g = 0; g < lane.groups.size(); ++g) {
+      const Range members = lane.groups[g];
+      ASSERT_GE(members.count, 2u) << describe();
+      const CompiledStep& first = lane.steps[lane.group_members[members.begin]];
+      for (std::uint32_t i = members.begin; i < members.begin + members.count; ++i) {
+        const CompiledStep& step = lane.steps[lane.group_members[i]];
+        EXPECT_EQ(step.kind, StepKind::send) << describe();
+        EXPECT_EQ(step.source.buffer, first.source.buffer) << describe();
+        EXPECT_EQ(step.source.offset, first.source.offset) << describe();
+        EXPECT_EQ(step.bytes, first.bytes) << describe();
+        EXPECT_EQ(group_of[lane.group_members[i]], CompiledStep::kAlone) << describe();
+        group_of[lane.group_members[i]] = g;
+      }
+    }
+    for (std::size_t s = 0; s < lane.steps.size(); ++s) EXPECT_EQ(lane.steps[s].group, group_of[s]) << describe();
   }
 
   using Messages = std::vector<std::uint64_t>;  // their bytes, in order
@@ -186,6 +210,55 @@ TEST(Compile, BlocksThatOnlyTheirEndsKnowRunRightAndEmptyMessagesTravel) {
   EXPECT_GT(run_all_offered(BlockSizes::own_only, BlockKnowledge::own_only,
                             {Collective::all_to_all, Collective::gather, Collective::scatter}),
             100);
+}
+
+CompiledLane compile_for(std::string_view algorithm, Collective what, Rank ranks, Rank rank, bool in_place) {
+  for (const Algorithm& each : all_algorithms()) {
+    if (each.name != algorithm || each.what != what) continue;
+    Extents extents;
+    extents.input.count = extents.output.count = 1000 * static_cast<std::uint64_t>(ranks);
+    extents.in_place = in_place;
+    return *compile(make_program(each, {what, ranks, rank, 0, in_place}), extents, {});
+  }
+  ADD_FAILURE() << "no algorithm " << algorithm;
+  return {};
+}
+
+TEST(Compile, SendsOfOneBlockToManyAreAGroup) {
+  for (const bool in_place : {false, true}) {
+    for (const Rank ranks : {3, 4, 8, 1024}) {
+      const auto peers = static_cast<std::uint32_t>(ranks - 1);
+      const CompiledLane gather = compile_for("direct", Collective::all_gather, ranks, 1, in_place);
+      ASSERT_EQ(gather.groups.size(), 1u);
+      EXPECT_EQ(gather.groups[0].count, peers);
+      // The pieces that are summed are different ones; the sum goes to all.
+      const CompiledLane reduce = compile_for("two_shot", Collective::all_reduce, ranks, 1, in_place);
+      ASSERT_EQ(reduce.groups.size(), 1u);
+      EXPECT_EQ(reduce.groups[0].count, peers);
+      EXPECT_TRUE(compile_for("pairwise", Collective::all_to_all, ranks, 1, in_place).groups.empty());
+    }
+  }
+}
+
+// Twice to two peers, and in between the place is written: by a step that another one follows, so that the needs of
+// the later sends name only the last writer.
+TEST(Compile, SendsOfAPlaceThatIsWrittenInBetweenAreTwoGroups) {
+  Builder b({Collective::all_reduce, 4, 0, 0, false});
+  b.send(1, b.output());
+  b.send(2, b.output());
+  b.receive(3, b.output());
+  b.copy(b.output(), b.input());
+  b.send(1, b.output());
+  b.send(3, b.output());
+  b.send(2, b.input());
+  const Program program = std::move(b).take();
+  Extents extents;
+  extents.input.count = extents.output.count = 1000;
+  const Result<CompiledLane> lane = compile(program, extents, {});
+  ASSERT_TRUE(lane.is_ok()) << lane.status().text();
+  ASSERT_EQ(lane->groups.size(), 2u);
+  EXPECT_EQ(lane->group_members, (std::vector<std::uint32_t>{0, 1, 4, 5}));
+  EXPECT_EQ(lane->steps[6].group, CompiledStep::kAlone);
 }
 
 TEST(Compile, ARunOfBlocksThatIsNotContiguousIsRefused) {

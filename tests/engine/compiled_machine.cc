@@ -94,6 +94,8 @@ void CompiledMachine::run_segment(const Task& task) {
     case StepKind::send: {
       const std::int32_t* const source = at(task, step.source, segment);
       std::copy(source, source + length, row.begin());
+      if (step.group != CompiledStep::kAlone)
+        row = staged_.try_emplace({task.rank, task.lane, step.group, segment}, row).first->second;
       const auto to = static_cast<std::size_t>(lane.peers[step.peer].rank);
       sent_[{task.lane, task.rank, to, step.message}].push_back(std::move(row));
       return;

@@ -1,6 +1,7 @@
 // CompiledMachine: an executor of compiled lanes that has nothing in common with the engine's. It works on plain
 // memory, takes messages from a map, and runs one segment of any step whose needs hold, in an order drawn at random,
-// some steps always as late as possible. What comes out right under every order has sufficient needs.
+// some steps always as late as possible. What comes out right under every order has sufficient needs. All sends of a
+// group send what the first of them to run has read: what comes out right has groups that may share.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +40,8 @@ class CompiledMachine {
   };
   using MessageKey = std::tuple<std::size_t, std::size_t, std::size_t, std::uint32_t>;  // lane, from, to, number
 
+  using GroupKey = std::tuple<std::size_t, std::size_t, std::uint32_t, std::uint32_t>;  // rank, lane, group, segment
+
   bool is_ready(const Task& task) const;
   void run_segment(const Task& task);
   bool has_come(const Task& task, const Inbound& inbound, std::uint32_t segment) const;
@@ -53,6 +56,7 @@ class CompiledMachine {
   std::vector<std::vector<std::vector<std::uint32_t>>> done_;  // segments, by rank, lane, step
   std::vector<std::vector<std::vector<std::int32_t>>> scratch_;
   std::map<MessageKey, std::vector<std::vector<std::int32_t>>> sent_;
+  std::map<GroupKey, std::vector<std::int32_t>> staged_;
   std::vector<Task> tasks_;
 };
 

@@ -19,6 +19,7 @@ ClusterOptions random_options(std::uint64_t seed) {
   options.eager_bytes = random.chance(0.5) ? 128 : 4096;
   options.network.pending_probability = 0.5;
   options.network.rendezvous_probability = 0.5;
+  if (seed % 2 == 0) options.network.lent_buffers = 1 + random.below(8);
   return options;
 }
 

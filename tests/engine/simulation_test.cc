@@ -103,6 +103,7 @@ ClusterOptions random_options(std::uint64_t seed) {
   options.eager_bytes = random.chance(0.5) ? 128 : 4096;
   options.network.again_probability = random.chance(0.3) ? 0.2 : 0;
   if (random.chance(0.3)) options.network.queue_frames = 4;
+  if (seed % 2 == 0) options.network.lent_buffers = 1 + random.below(8);
   return options;
 }
 

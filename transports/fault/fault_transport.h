@@ -61,6 +61,8 @@ class FaultTransport final : public Transport {
   int wait_descriptor() const override { return wrapped_->wait_descriptor(); }
   bool prepare_wait() override;
   void finish_wait() override { wrapped_->finish_wait(); }
+  std::byte* borrow(const std::byte* payload, std::size_t bytes) override { return wrapped_->borrow(payload, bytes); }
+  void give_back(std::byte* borrowed) override { wrapped_->give_back(borrowed); }
   std::byte* segment() override { return wrapped_->segment(); }
   std::size_t segment_bytes() const override { return wrapped_->segment_bytes(); }
 

@@ -3,29 +3,11 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 
+#include "transports/shm/slots.h"
+
 namespace tutti::shm {
-
-namespace {
-
-// The lowest run of `count` ones, or 64.
-std::uint64_t find_run(std::uint64_t free, std::uint64_t count) {
-  std::uint64_t run = free;
-  for (std::uint64_t have = 1; have < count;) {
-    const std::uint64_t shift = std::min(have, count - have);
-    run &= run >> shift;
-    have += shift;
-  }
-  return static_cast<std::uint64_t>(std::countr_zero(run));
-}
-
-std::uint64_t bits(std::uint64_t first, std::uint64_t count) {
-  return (count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1) << first;
-}
-
-}  // namespace
 
 FrameSender::FrameSender(Direction* shared, std::byte* staging, std::size_t staging_bytes)
     : shared_(shared),
@@ -56,7 +38,7 @@ FrameSender::Taken FrameSender::send_staged(const Header& header, const std::byt
   const std::uint64_t count = std::max<std::uint64_t>(1, (bytes + staging_slot_bytes_ - 1) / staging_slot_bytes_);
   const std::uint64_t first = find_run(free_staging_, count);
   if (first == 64) return Taken::no_room;
-  const std::uint64_t slots = bits(first, count);
+  const std::uint64_t slots = slot_bits(first, count);
   if ((provided_staging_ & slots) != slots && !provide_memory(slots, first, count)) return Taken::no_memory;
   free_staging_ &= ~slots;
   std::memcpy(staging_ + first * staging_slot_bytes_, payload, bytes);
@@ -88,7 +70,8 @@ FrameSender::Acknowledged FrameSender::next_acknowledgement() {
   ++acknowledged_;
   const Outstanding done = std::exchange(outstanding_[slot], {});
   free_slot_stack_[free_slots_++] = static_cast<std::uint16_t>(slot);
-  if (done.kind == Acknowledged::Kind::staged) free_staging_ |= bits(done.first_staging_slot, done.staging_slots);
+  if (done.kind == Acknowledged::Kind::staged)
+    free_staging_ |= slot_bits(done.first_staging_slot, done.staging_slots);
   return {done.kind, done.cookie, done.region};
 }
 

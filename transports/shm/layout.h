@@ -83,7 +83,7 @@ struct Direction {
 
   // Written by the sender; the receiver clears wants_space.
   alignas(kLine) std::atomic<std::uint32_t> wants_space;
-  std::atomic<std::uint32_t> closed;  // nothing that lies in the sender's own memory is valid any more
+  std::atomic<std::uint32_t> closed;  // nothing that lies in the memory of the sender's caller is valid any more
   Entry entries[kEntries];
   std::byte inline_area[kInlineAreaBytes];
 };

@@ -107,6 +107,7 @@ ShmLink::Placed ShmLink::send_from_region(const Header& header, const std::byte*
   }
   ++announced->pending;
   ++pending_count_;
+  pending_lent_ += announced->is_lent ? 1 : 0;
   return Placed::yes;
 }
 
@@ -121,7 +122,8 @@ ShmLink::Announced* ShmLink::announce(const SharedRegions::Region& region) {
   const int descriptor = region.descriptor();
   if (transport_.send(endpoint_.connection, message, {&descriptor, 1}) != 0) return nullptr;
   announced_ids_.emplace(next_region_number_, region.id());
-  return &announced_.emplace(region.id(), Announced{next_region_number_++, 0}).first->second;
+  const bool is_lent = transport_.has_lent(region.id());
+  return &announced_.emplace(region.id(), Announced{next_region_number_++, 0, is_lent}).first->second;
 }
 
 void ShmLink::announce_gone_regions() {
@@ -151,6 +153,7 @@ void ShmLink::take_acknowledgements() {
     --pending_count_;
     if (done.region != 0) {
       Announced& announced = announced_.at(announced_ids_.at(done.region));
+      pending_lent_ -= announced.is_lent ? 1 : 0;
       if (--announced.pending == 0) transport_.look_at_regions_again();
     }
     transport_.events().push_back({.kind = EventKind::sent, .link = this, .token = done.cookie});
@@ -343,9 +346,12 @@ void ShmLink::peer_is_gone(const Status& why) {
 
 void ShmLink::end(const Status& why) {
   if (state_ == State::closed) return;
-  if (state_ == State::open) sender_.mark_closed();
+  if (state_ == State::open && pending_count_ > pending_lent_) sender_.mark_closed();
   state_ = State::closed;
   status_ = why;
+  for (const auto& [region, announced] : announced_) {
+    if (announced.is_lent && announced.pending > 0) transport_.retire_lent(region);
+  }
   transport_.link_ended(*this);
   transport_.events().push_back({.kind = EventKind::closed, .link = this});
 }

@@ -51,8 +51,9 @@ class ShmLink final : public Link {
   FetchState fetch(std::uint64_t token, std::byte* target) override;
   void release(std::uint64_t token) override;
   void notify() override { wake_peer(); }
-  // What was copied lies in memory that the peer has mapped; what is pending lies in ours.
-  bool is_drained() const override { return pending_count_ == 0; }
+  // What was copied lies in memory that the peer has mapped, and so does, or soon will, what the transport has lent,
+  // which is not written again while this link has not had it read; what else is pending lies in the caller's.
+  bool is_drained() const override { return pending_count_ == pending_lent_; }
   std::byte* segment() override { return endpoint_.segment ? endpoint_.segment.base() + kSegmentHeadBytes : nullptr; }
   void close(const Status& why) override;
 
@@ -80,6 +81,7 @@ class ShmLink final : public Link {
   struct Announced {  // a region of ours that the peer has mapped
     std::uint64_t number = 0;
     std::uint64_t pending = 0;
+    bool is_lent = false;  // the transport's own, see LentMemory
   };
   struct PeerRegion {  // a region of the peer's that we have mapped
     Mapping mapping;
@@ -115,6 +117,7 @@ class ShmLink final : public Link {
   bool peer_can_read_ = false;
   bool stalled_ = false;  // the last send found no room
   std::uint64_t pending_count_ = 0;
+  std::uint64_t pending_lent_ = 0;  // of those, out of lent memory
   Status status_;
   Status gone_why_;
   Endpoint endpoint_;

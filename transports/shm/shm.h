@@ -7,7 +7,8 @@
 //
 // A payload travels in the descriptor ring when it is small. A larger one inside a SharedRegion is not moved at all:
 // the receiver has the region mapped and reads it in place. Any other is copied through the staging area, or read
-// from the sender's memory by the receiver (cross-memory attach), as CopyMode says.
+// from the sender's memory by the receiver (cross-memory attach), as CopyMode says. What goes to several peers may be
+// copied once instead, into memory that the transport lends (lending.h), and is read there by all of them.
 #pragma once
 
 #include <array>

@@ -28,7 +28,8 @@ constexpr std::uint64_t kDoorbellTag = kListenerTag - 1;
 
 }  // namespace
 
-ShmTransport::ShmTransport(ShmOptions options) : options_(std::move(options)), pid_(getpid()), host_(host_name()) {
+ShmTransport::ShmTransport(ShmOptions options)
+    : options_(std::move(options)), pid_(getpid()), host_(host_name()), lent_(options_.regions) {
   capabilities_.name = "shm";
   capabilities_.frame_bytes_max = kFrameBytesMax;
   capabilities_.copied_bytes_max = kInlineBytesMax;
@@ -64,7 +65,10 @@ Status ShmTransport::start() {
 }
 
 ShmTransport::~ShmTransport() {
-  if (getpid() != pid_) return;  // a forked child: the members' destructors close and unmap its copies, no more
+  if (getpid() != pid_) {  // a forked child: the members' destructors close and unmap its copies, no more
+    lent_.abandon();
+    return;
+  }
   for (const auto& link : links_) {
     if (!link->is_closed()) link->end({Code::aborted, "its transport was shut down"});
   }
@@ -83,6 +87,15 @@ void ShmTransport::forget(Link* link) {
   if (at == links_.end()) return;
   std::erase(open_, at->get());
   links_.erase(at);
+}
+
+// Where a payload would be copied: not into the descriptor ring, and not read from the sender by its peers.
+std::byte* ShmTransport::borrow(const std::byte* payload, std::size_t bytes) {
+  if (options_.regions == nullptr || bytes <= kInlineBytesMax || options_.copy_mode == ShmCopyMode::cross_memory ||
+      options_.regions->find(payload, bytes)) {
+    return nullptr;
+  }
+  return lent_.borrow(bytes);
 }
 
 // ---- Polling

@@ -24,6 +24,7 @@
 
 #include "src/base/handshake.h"
 #include "transports/shm/address.h"
+#include "transports/shm/lending.h"
 #include "transports/shm/link.h"
 #include "transports/shm/memory.h"
 #include "transports/shm/shm.h"
@@ -53,6 +54,9 @@ class ShmTransport final : public Transport {
   std::byte* segment() override { return segment_.mapping.base() + kSegmentHeadBytes; }
   std::size_t segment_bytes() const override { return segment_.mapping.bytes() - kSegmentHeadBytes; }
 
+  std::byte* borrow(const std::byte* payload, std::size_t bytes) override;
+  void give_back(std::byte* borrowed) override { lent_.give_back(borrowed); }
+
   // For the links.
   const ShmOptions& options() const { return options_; }
   pid_t pid() const { return pid_; }
@@ -62,6 +66,8 @@ class ShmTransport final : public Transport {
   bool socket_has_ended(std::uint64_t connection) const;
   void read_socket(std::uint64_t connection);
   void link_ended(ShmLink& link);
+  bool has_lent(std::uint64_t region_id) const { return lent_.has(region_id); }
+  void retire_lent(std::uint64_t region_id) { lent_.retire(region_id); }
   void look_at_regions_again() { regions_changed_ = true; }
 
  private:
@@ -127,6 +133,7 @@ class ShmTransport final : public Transport {
   const std::string host_;
   Capabilities capabilities_;
   std::vector<std::byte> address_;
+  LentMemory lent_;
   SharedMemory segment_;
   Descriptor doorbell_;
   Descriptor epoll_;

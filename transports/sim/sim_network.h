@@ -52,6 +52,8 @@ struct SimOptions {
   std::uint32_t lanes_max = 4;
   std::size_t segment_bytes = 0;  // 0: no segments
 
+  std::size_t lent_buffers = 0;  // how many a process may have borrowed at a time
+
   // `again` beyond so many frames or bytes that the receiver has not released yet.
   std::size_t queue_frames = 64;
   std::size_t queue_bytes = std::size_t{8} << 20;

@@ -51,6 +51,7 @@ SimTransport::~SimTransport() {
   network_.end_links(process_, SimNetwork::End::peer_ended);
   notes_.clear();
   while (!links_.empty()) network_.destroy_link(*links_.back());
+  for (auto& [memory, buffer] : lent_) network_.buffers_.give_back(std::move(buffer));
   network_.processes_[process_].transport = nullptr;
 }
 
@@ -144,6 +145,22 @@ std::size_t SimTransport::poll(std::span<Event> out, Instant) {
 
 void SimTransport::retract_closed(const SimLink& link) {
   std::erase_if(notes_, [&](const Note& note) { return note.link == &link && note.kind == EventKind::closed; });
+}
+
+std::byte* SimTransport::borrow(const std::byte*, std::size_t bytes) {
+  const SimOptions& options = network_.options_;
+  if (lent_.size() >= options.lent_buffers || bytes <= options.copied_bytes_max) return nullptr;
+  SimBuffer buffer = network_.buffers_.take(bytes);
+  std::byte* const memory = buffer.data.get();
+  lent_.emplace(memory, std::move(buffer));
+  return memory;
+}
+
+void SimTransport::give_back(std::byte* borrowed) {
+  const auto found = lent_.find(borrowed);
+  if (found == lent_.end()) throw std::logic_error("SimTransport::give_back: not borrowed, or given back before");
+  network_.buffers_.give_back(std::move(found->second));
+  lent_.erase(found);
 }
 
 std::byte* SimTransport::segment() { return network_.processes_[process_].segment_start; }

@@ -28,6 +28,9 @@ class SimTransport final : public Transport {
   int wait_descriptor() const override { return -1; }
   bool prepare_wait() override { return notes_.empty(); }
   void finish_wait() override {}
+  // What is given back is scribbled over: see SimBuffers.
+  std::byte* borrow(const std::byte* payload, std::size_t bytes) override;
+  void give_back(std::byte* borrowed) override;
   std::byte* segment() override;
   std::size_t segment_bytes() const override;
 
@@ -55,6 +58,7 @@ class SimTransport final : public Transport {
   Capabilities capabilities_;
   std::array<std::byte, 40> address_;
   std::deque<Note> notes_;
+  std::unordered_map<std::byte*, SimBuffer> lent_;
   std::uint64_t polls_ = 0;
   std::vector<SimLink*> links_;
   std::unordered_map<std::uint64_t, SimLink*> current_;  // by key: the link that connect() would return

@@ -1,0 +1,58 @@
+// LentMemory: memory of this process that its peers read in place, lent to whoever sends one payload to several of
+// them (Transport::borrow). It is one region of SharedRegions, made when it is first needed and cut into slots.
+//
+// Invariants
+//  - At most kLentBytes are lent at a time out of the region in use. The first slots are used first, so that only as
+//    much of it is ever touched as is needed at the same time.
+//  - What a link that ended had not had read is not written again, because its peer may go on reading: the region is
+//    retired, and freed when all that was lent out of it has come back. Peers keep their own mapping of it, so what
+//    was sent from there arrives even when this process has ended, as what is staged does.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "src/memory/shared_regions.h"
+
+namespace tutti::shm {
+
+constexpr std::size_t kLentBytes = std::size_t{2} << 20;
+constexpr std::size_t kLentSlotBytes = kLentBytes / 64;
+
+class LentMemory {
+ public:
+  explicit LentMemory(SharedRegions* regions) : regions_(regions) {}
+  ~LentMemory();
+  LentMemory(const LentMemory&) = delete;
+  LentMemory& operator=(const LentMemory&) = delete;
+
+  // Null: none is free, or the system has none to give, which is not asked again.
+  std::byte* borrow(std::size_t bytes);
+  void give_back(std::byte* borrowed);
+  bool has(std::uint64_t region_id) const;  // whether that region is one of these
+  // A peer may go on reading there for ever.
+  void retire(std::uint64_t region_id);
+
+  // For a forked child, whose copy of the regions is its parent's affair.
+  void abandon() { pools_.clear(); }
+
+ private:
+  struct Pool {
+    std::byte* base = nullptr;
+    std::uint64_t region_id = 0;
+    bool retired = false;
+    std::uint64_t free = ~std::uint64_t{0};     // one bit per slot
+    std::uint64_t provided = 0;                 // whose memory is known to be there
+    std::array<std::uint8_t, 64> slots_lent{};  // by the first of them
+  };
+  bool make_pool();
+  void free_if_done(std::size_t index);
+
+  SharedRegions* const regions_;
+  std::vector<Pool> pools_;  // at most one is not retired
+  bool has_failed_ = false;
+};
+
+}  // namespace tutti::shm
