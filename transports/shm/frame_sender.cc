@@ -1,20 +1,9 @@
 #include "transports/shm/frame_sender.h"
 
-#include <sys/mman.h>
-
-#include <algorithm>
-#include <cerrno>
-
-#include "transports/shm/slots.h"
-
 namespace tutti::shm {
 
 FrameSender::FrameSender(Direction* shared, std::byte* staging, std::size_t staging_bytes)
-    : shared_(shared),
-      staging_(staging),
-      staging_slot_bytes_(staging_bytes / kStagingSlots),
-      free_staging_(~std::uint64_t{0}),
-      free_slots_(kSlots) {
+    : shared_(shared), staging_(staging, staging_bytes), free_slots_(kSlots) {
   for (std::uint64_t i = 0; i < kSlots; ++i) free_slot_stack_[i] = static_cast<std::uint16_t>(kSlots - 1 - i);
 }
 
@@ -35,23 +24,17 @@ bool FrameSender::send_copied(const Header& header, const std::byte* payload, st
 
 FrameSender::Taken FrameSender::send_staged(const Header& header, const std::byte* payload, std::size_t bytes) {
   if (free_slots_ == 0 || !has_entry()) return Taken::no_room;
-  const std::uint64_t count = std::max<std::uint64_t>(1, (bytes + staging_slot_bytes_ - 1) / staging_slot_bytes_);
-  const std::uint64_t first = find_run(free_staging_, count);
-  if (first == 64) return Taken::no_room;
-  const std::uint64_t slots = slot_bits(first, count);
-  if ((provided_staging_ & slots) != slots && !provide_memory(slots, first, count)) return Taken::no_memory;
-  free_staging_ &= ~slots;
-  std::memcpy(staging_ + first * staging_slot_bytes_, payload, bytes);
-  const std::uint64_t slot = take_slot(
-      {Acknowledged::Kind::staged, static_cast<std::uint8_t>(first), static_cast<std::uint8_t>(count), 0, 0});
-  publish(FrameKind::staged, first, slot, header, bytes);
+  Slots::Run run;
+  if (const Taken taken = staging_.take(bytes, run); taken != Taken::yes) return taken;
+  std::memcpy(staging_.memory(run), payload, bytes);
+  publish(FrameKind::staged, run.first, take_slot({Acknowledged::Kind::staged, run, 0, 0}), header, bytes);
   return Taken::yes;
 }
 
 bool FrameSender::send_referred(FrameKind kind, std::uint64_t argument, const Header& header, std::size_t bytes,
                                 std::uint64_t cookie, std::uint64_t region) {
   if (free_slots_ == 0 || !has_entry()) return false;
-  publish(kind, argument, take_slot({Acknowledged::Kind::pending, 0, 0, cookie, region}), header, bytes);
+  publish(kind, argument, take_slot({Acknowledged::Kind::pending, {}, cookie, region}), header, bytes);
   return true;
 }
 
@@ -70,8 +53,7 @@ FrameSender::Acknowledged FrameSender::next_acknowledgement() {
   ++acknowledged_;
   const Outstanding done = std::exchange(outstanding_[slot], {});
   free_slot_stack_[free_slots_++] = static_cast<std::uint16_t>(slot);
-  if (done.kind == Acknowledged::Kind::staged)
-    free_staging_ |= slot_bits(done.first_staging_slot, done.staging_slots);
+  if (done.kind == Acknowledged::Kind::staged) staging_.give_back(done.staging);
   return {done.kind, done.cookie, done.region};
 }
 
@@ -108,17 +90,6 @@ bool FrameSender::reserve_inline(std::size_t bytes, std::size_t& offset) {
   }
   offset = (at + skip) % kInlineAreaBytes;
   inline_head_ += skip + need;
-  return true;
-}
-
-// Staging memory is asked for when it is first used. Asking for it in words turns a lack of memory into an error
-// instead of a SIGBUS; a kernel that does not know the question (before 5.14) gives the memory at the first touch.
-bool FrameSender::provide_memory(std::uint64_t slots, std::uint64_t first, std::uint64_t count) {
-  if (madvise(staging_ + first * staging_slot_bytes_, count * staging_slot_bytes_, MADV_POPULATE_WRITE) != 0 &&
-      errno != EINVAL && errno != ENOSYS) {
-    return false;
-  }
-  provided_staging_ |= slots;
   return true;
 }
 

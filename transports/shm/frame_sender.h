@@ -19,7 +19,7 @@ namespace tutti::shm {
 
 class FrameSender {
  public:
-  enum class Taken : std::uint8_t { yes, no_room, no_memory };
+  using Taken = Slots::Taken;
   struct Acknowledged {
     enum class Kind : std::uint8_t { nothing, staged, pending };
     Kind kind = Kind::nothing;
@@ -56,8 +56,7 @@ class FrameSender {
  private:
   struct Outstanding {
     Acknowledged::Kind kind = Acknowledged::Kind::nothing;
-    std::uint8_t first_staging_slot = 0;
-    std::uint8_t staging_slots = 0;
+    Slots::Run staging;
     std::uint64_t cookie = 0;
     std::uint64_t region = 0;
   };
@@ -65,21 +64,17 @@ class FrameSender {
   bool has_entry();
   void take_in_consumed();
   bool reserve_inline(std::size_t bytes, std::size_t& offset);
-  bool provide_memory(std::uint64_t slots, std::uint64_t first, std::uint64_t count);
   std::uint64_t take_slot(const Outstanding& outstanding);
   void publish(FrameKind kind, std::uint64_t argument, std::uint64_t slot, const Header& header, std::size_t bytes);
 
   Direction* shared_ = nullptr;
-  std::byte* staging_ = nullptr;
-  std::size_t staging_slot_bytes_ = 0;
+  Slots staging_;
 
   std::uint64_t position_ = 0;     // entries written
   std::uint64_t consumed_ = 0;     // entries that the receiver is done with, as last seen
   std::uint64_t inline_head_ = 0;  // bytes of the inline area handed out, and given back, since the beginning
   std::uint64_t inline_tail_ = 0;
-  std::uint64_t acknowledged_ = 0;      // acknowledgements taken in
-  std::uint64_t free_staging_ = 0;      // one bit per staging slot
-  std::uint64_t provided_staging_ = 0;  // those whose memory is known to be there
+  std::uint64_t acknowledged_ = 0;  // acknowledgements taken in
   std::uint64_t free_slots_ = 0;
   const char* violation_ = nullptr;
 

@@ -23,6 +23,7 @@
 #include <cstdint>
 
 #include "src/transport/transport.h"
+#include "transports/shm/slots.h"
 
 namespace tutti::shm {
 
@@ -35,7 +36,7 @@ constexpr std::uint64_t kSlots = 256;          // frames that wait for an acknow
 constexpr std::size_t kEntryPayloadBytes = 8;  // carried in the entry itself
 constexpr std::size_t kInlineBytesMax = 4096;  // carried in the inline area
 constexpr std::size_t kInlineAreaBytes = 64 << 10;
-constexpr std::uint64_t kStagingSlots = 64;  // the staging area is cut into so many equal slots
+constexpr std::uint64_t kStagingSlots = Slots::kCount;  // the staging area is cut into so many equal slots
 constexpr std::size_t kStagingBytesMin = 2 * kFrameBytesMax;
 constexpr std::size_t kStagingBytesMax = std::size_t{1} << 30;
 

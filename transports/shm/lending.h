@@ -2,8 +2,7 @@
 // them (Transport::borrow). It is one region of SharedRegions, made when it is first needed and cut into slots.
 //
 // Invariants
-//  - At most kLentBytes are lent at a time out of the region in use. The first slots are used first, so that only as
-//    much of it is ever touched as is needed at the same time.
+//  - At most kLentBytes are lent at a time out of the region in use.
 //  - What a link that ended had not had read is not written again, because its peer may go on reading: the region is
 //    retired, and freed when all that was lent out of it has come back. Peers keep their own mapping of it, so what
 //    was sent from there arrives even when this process has ended, as what is staged does.
@@ -15,11 +14,11 @@
 #include <vector>
 
 #include "src/memory/shared_regions.h"
+#include "transports/shm/slots.h"
 
 namespace tutti::shm {
 
 constexpr std::size_t kLentBytes = std::size_t{2} << 20;
-constexpr std::size_t kLentSlotBytes = kLentBytes / 64;
 
 class LentMemory {
  public:
@@ -40,12 +39,10 @@ class LentMemory {
 
  private:
   struct Pool {
-    std::byte* base = nullptr;
     std::uint64_t region_id = 0;
+    Slots slots;
+    std::array<Slots::Run, Slots::kCount> lent{};  // by their first slots
     bool retired = false;
-    std::uint64_t free = ~std::uint64_t{0};     // one bit per slot
-    std::uint64_t provided = 0;                 // whose memory is known to be there
-    std::array<std::uint8_t, 64> slots_lent{};  // by the first of them
   };
   bool make_pool();
   void free_if_done(std::size_t index);
