@@ -24,7 +24,8 @@ SendState LaneRun::send_segment(Wire& wire, std::uint32_t id, const Header& head
   if (from == From::source)
     return wire.send_data(channel, header, at(step.source, state.begun), bytes, reference(id), state.begun);
   Staged& staged = staged_[found];
-  const SendState sent = wire.send_shared(channel, header, *staged.payload, bytes, reference(id), state.begun);
+  const SendState sent =
+      wire.send_data(channel, header, staged.payload->memory, bytes, reference(id), state.begun, staged.payload);
   if (sent == SendState::again || sent == SendState::closed) return sent;
   if (sent == SendState::pending) ++state.unread;
   if (--staged.waiting == 0) forget_staged(wire, found);

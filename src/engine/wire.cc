@@ -19,24 +19,13 @@ std::uint32_t Wire::next_cookie() {
 }
 
 SendState Wire::send_data(Channel& channel, const Header& header, const std::byte* payload, std::uint32_t bytes,
-                          StepReference step, std::uint32_t segment) {
+                          StepReference step, std::uint32_t segment, SharedPayload* shared) {
   const std::uint32_t cookie = next_cookie();
   const SendState state = channel.link->send(header, payload, bytes, cookie);
   if (state == SendState::pending) {
     free_pending_.pop_back();
-    pending_[cookie] = {step, segment, &channel, nullptr, {}};
-  }
-  return state;
-}
-
-SendState Wire::send_shared(Channel& channel, const Header& header, SharedPayload& payload, std::uint32_t bytes,
-                            StepReference step, std::uint32_t segment) {
-  const std::uint32_t cookie = next_cookie();
-  const SendState state = channel.link->send(header, payload.memory, bytes, cookie);
-  if (state == SendState::pending) {
-    free_pending_.pop_back();
-    pending_[cookie] = {step, segment, &channel, &payload, {}};
-    ++payload.readers;
+    pending_[cookie] = {step, segment, &channel, shared, {}};
+    if (shared != nullptr) ++shared->readers;
   }
   return state;
 }

@@ -34,13 +34,11 @@ class Wire {
     std::vector<std::byte> control;   // a control frame's own payload
   };
 
-  // Sends one data frame; `pending` sends are remembered under a cookie until `take_pending`.
+  // Sends one data frame; `pending` sends are remembered under a cookie until `take_pending`. `shared`, where the
+  // payload lies in it, stays while it is read, whatever becomes of the run, so `pending` is as good as `copied` for
+  // whoever sends. The end of the reading comes by `take_pending` all the same.
   SendState send_data(Channel& channel, const Header& header, const std::byte* payload, std::uint32_t bytes,
-                      StepReference step, std::uint32_t segment);
-  // From shared memory: that stays while it is read, whatever becomes of the run, so `pending` is as good as `copied`
-  // for whoever sends. The end of the reading comes by `take_pending` all the same.
-  SendState send_shared(Channel& channel, const Header& header, SharedPayload& payload, std::uint32_t bytes,
-                        StepReference step, std::uint32_t segment);
+                      StepReference step, std::uint32_t segment, SharedPayload* shared = nullptr);
   PendingSend take_pending(std::uint64_t cookie);
   // All sends that died with a channel.
   void take_pending_of(const Channel& channel, std::vector<PendingSend>& out);
