@@ -42,28 +42,35 @@ bool has_devices() {
 
 }  // namespace
 
-Result<Library> load_library(const char* name) {
-  void* const handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+Result<void*> load_functions(const NeededLibrary& needed, const std::function<const char*(void* handle)>& find) {
+  void* const handle = dlopen(needed.file, RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     const char* const why = dlerror();
-    return Status(Code::unsupported,
-                  format("verbs: {} cannot be loaded: {}. Install libibverbs1 and ibverbs-providers", name,
-                         why != nullptr ? why : "no reason given"));
+    return Status(Code::unsupported, format("{} cannot be loaded: {}. Install {}", needed.file,
+                                            why != nullptr ? why : "no reason given", needed.packages));
   }
+  const char* const missing = find(handle);
+  if (missing == nullptr) return handle;
+  dlclose(handle);
+  return Status(Code::unsupported, format("{} has no {}: it is too old or not {}. Install {} or newer", needed.file,
+                                          missing, needed.name, needed.oldest));
+}
+
+Result<Library> load_library(const char* name) {
   Library library;
-  const char* missing = nullptr;
+  const auto find = [&library](void* handle) {
+    const char* missing = nullptr;
 #define TUTTI_VERBS_FIND(call)                                                          \
   library.call = reinterpret_cast<decltype(library.call)>(dlsym(handle, "ibv_" #call)); \
   if (library.call == nullptr) missing = "ibv_" #call;
-  TUTTI_VERBS_CALLS(TUTTI_VERBS_FIND)
+    TUTTI_VERBS_CALLS(TUTTI_VERBS_FIND)
 #undef TUTTI_VERBS_FIND
-  if (missing != nullptr) {
-    dlclose(handle);
-    return Status(Code::unsupported, format("verbs: {} has no {}: it is too old or not libibverbs. Install "
-                                            "libibverbs1 of rdma-core 12 or newer",
-                                            name, missing));
-  }
-  library.reg_dmabuf_mr = reinterpret_cast<decltype(library.reg_dmabuf_mr)>(dlsym(handle, "ibv_reg_dmabuf_mr"));
+    return missing;
+  };
+  const auto handle =
+      load_functions({name, "libibverbs", "libibverbs1 and ibverbs-providers", "libibverbs1 of rdma-core 12"}, find);
+  if (!handle) return handle.status().prefixed("verbs");
+  library.reg_dmabuf_mr = reinterpret_cast<decltype(library.reg_dmabuf_mr)>(dlsym(*handle, "ibv_reg_dmabuf_mr"));
   library.describe_gid = describe_by_sysfs;
   return library;
 }

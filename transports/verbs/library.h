@@ -5,6 +5,7 @@
 #include <infiniband/verbs.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "src/base/status.h"
@@ -49,6 +50,17 @@ struct Library {
   // What the kernel says of entry `index` of a port's GID table: its kind, and the network interface it belongs to.
   void (*describe_gid)(const std::string& device, std::uint8_t port, int index, GidEntry& entry) = nullptr;
 };
+
+// A library that is loaded when it is first asked for.
+struct NeededLibrary {
+  const char* file;      // "libibverbs.so.1"
+  const char* name;      // "libibverbs"
+  const char* packages;  // that bring it
+  const char* oldest;    // of them that will do
+};
+// Loads it and calls `find`, which looks its functions up by the handle and names one that is missing, or returns
+// null. `unsupported` where there is none, or a function is missing, with what to install; it is closed again then.
+Result<void*> load_functions(const NeededLibrary& needed, const std::function<const char*(void* handle)>& find);
 
 // The library of this machine; loaded once. `unsupported` where there is no device, no library, or one that is too
 // old: one sentence says which.

@@ -19,6 +19,7 @@
 
 #include "src/base/bytes.h"
 #include "src/base/format.h"
+#include "transports/verbs/library.h"
 
 // Each CALL(name) is rdma_name of the library.
 #define TUTTI_RDMA_CM_CALLS(CALL) \
@@ -44,7 +45,6 @@ namespace tutti::verbs {
 
 namespace {
 
-constexpr const char* kLibrary = "librdmacm.so.1";
 constexpr int kBacklog = 1024;
 constexpr int kResolveMs = 10'000;  // the link's own deadline is what counts
 constexpr std::uint8_t kRetries = 7;
@@ -57,24 +57,20 @@ struct Calls {
 };
 
 Result<Calls> load() {
-  void* const handle = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) {
-    const char* const why = dlerror();
-    return Status(Code::unsupported, format("{} cannot be loaded: {}. Install librdmacm1", kLibrary,
-                                            why != nullptr ? why : "no reason given"));
-  }
   Calls calls;
-  const char* missing = nullptr;
+  const auto find = [&calls](void* handle) {
+    const char* missing = nullptr;
 #define TUTTI_RDMA_CM_FIND(call)                                                     \
   calls.call = reinterpret_cast<decltype(calls.call)>(dlsym(handle, "rdma_" #call)); \
   if (calls.call == nullptr) missing = "rdma_" #call;
-  TUTTI_RDMA_CM_CALLS(TUTTI_RDMA_CM_FIND)
+    TUTTI_RDMA_CM_CALLS(TUTTI_RDMA_CM_FIND)
 #undef TUTTI_RDMA_CM_FIND
-  if (missing == nullptr) return calls;
-  dlclose(handle);
-  return Status(Code::unsupported, format("{} has no {}: it is too old or not librdmacm. Install librdmacm1 of "
-                                          "rdma-core 23 or newer",
-                                          kLibrary, missing));
+    return missing;
+  };
+  const auto handle =
+      load_functions({"librdmacm.so.1", "librdmacm", "librdmacm1", "librdmacm1 of rdma-core 23"}, find);
+  if (!handle) return handle.status();
+  return calls;
 }
 
 // A port's address, which is one wire's where it is link-local.
