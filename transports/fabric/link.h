@@ -124,8 +124,8 @@ class FabricLink final : public Link, private PortUser {
   std::uint64_t acknowledged_ = 0;
   mutable std::uint64_t drains_until_ = 0;  // the peer is to confirm all below
   std::uint64_t asked_for_ = 0;             // and was asked to confirm these
-  Instant heard_at_{};           // the latest message
-  Instant pinged_at_ = kNever;   // since when an answer is waited for
+  Instant heard_at_{};                      // the latest message
+  Instant pinged_at_ = kNever;              // since when an answer is waited for
 
   std::vector<Slot> slots_;  // none before the link is open
   std::uint64_t next_receive_ = 0;
