@@ -109,6 +109,10 @@ class Link {
   // Whether it does not leave the host. All lanes to that peer then share one path, the host's memory.
   virtual bool is_within_host() const { return false; }
 
+  // Links to one peer that say the same, other than 0, leave by one way that is so narrow that one of them fills it:
+  // spread over several, each of which looks for its share, the same bytes take longer. 0: not known to.
+  virtual std::uint32_t narrow_way() const { return 0; }
+
   // The peer's shared segment as mapped here, or null (has_segment is false, or never connected). The mapping stays
   // as long as this object, also after the link is closed: what the peer wrote before it ended can still be read.
   virtual std::byte* segment() { return nullptr; }

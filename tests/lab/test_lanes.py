@@ -1,6 +1,8 @@
-"""Cables pulled in the middle of operations while another one holds: all results are right, nobody sees an error."""
+"""Cables pulled in the middle of operations while another one holds: all results are right, nobody sees an error. And
+which connections carry what is large."""
 
 import os
+import re
 import unittest
 
 import labs
@@ -34,6 +36,22 @@ class Lanes(unittest.TestCase):
             lost = [line for line in said.splitlines() if "The process is still there" in line and f" {nic} " in line]
             self.assertTrue(lost, f"nobody tells of {nic}:\n{said}")
         self.assertIn("is back after", said)
+
+    def carrying(self, *settings):
+        """Of the connections of a process in the middle of large all-reduces: how many there are, how many carry."""
+        perf = os.environ["LAB_TUTTI_PERF"]
+        command = f"{perf} all_reduce -b 4M -e 4M -n 10 -w 0 -c 0 > /dev/null & sleep 1.5; ss -tinH; wait $!"
+        done = labs.run_lab(cables("only"), ["env", *settings, "sh", "-c", command], "--time-limit", "100s")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        # `ss` tells of the store's connection, too, which has another port at one end.
+        sent = [int(found) for found in re.findall(r"\[h1 0\].* bytes_sent:(\d+)", done.stdout)]
+        return len(sent), sum(each > 1 << 20 for each in sent)
+
+    def test_a_slow_cable_is_filled_by_one_connection_unless_several_are_asked_for(self):
+        there, carry = self.carrying("TUTTI_LOG=warn")
+        self.assertGreaterEqual(there, 2)
+        self.assertEqual(carry, 1)
+        self.assertEqual(self.carrying("TUTTI_TCP_CONNECTIONS=2")[1], 2)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,7 @@ SimOptions random_options(std::uint64_t seed) {
   options.lanes_max = 2 + static_cast<std::uint32_t>(random.below(3));
   options.again_probability = random.chance(0.3) ? 0.1 : 0;
   if (random.chance(0.3)) options.queue_frames = 3;
+  if (random.chance(0.3)) options.narrow_ways = 1 + static_cast<std::uint32_t>(random.below(2));
   return options;
 }
 

@@ -19,8 +19,9 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kFrameBytes = 64 << 10;
 
-SimOptions with_lanes(std::size_t lanes) {
+SimOptions with_lanes(std::size_t lanes, std::uint32_t narrow_ways = 0) {
   SimOptions options;
+  options.narrow_ways = narrow_ways;
   options.lanes_max = static_cast<std::uint32_t>(lanes);
   options.copied_bytes_max = 16 << 10;
   options.queue_bytes = 1 << 20;  // as a socket's buffer
@@ -35,9 +36,9 @@ SimOptions with_lanes(std::size_t lanes) {
 class Rails : public Sides {
  public:
   // Bytes per second of each lane's path, in both directions, and of the one in reserve, which carries; 0: there is
-  // none.
-  explicit Rails(const std::vector<double>& rates, double reserve = 0)
-      : Sides(11, with_lanes(reserve > 0 ? kReserveLane + 1 : rates.size())), counts_(rates.size()) {
+  // none. The lanes take the narrow ways in turn.
+  explicit Rails(const std::vector<double>& rates, double reserve = 0, std::uint32_t narrow_ways = 0)
+      : Sides(11, with_lanes(reserve > 0 ? kReserveLane + 1 : rates.size(), narrow_ways)), counts_(rates.size()) {
     FailoverOptions options;
     options.reserve = options.reserve_carries = reserve > 0;
     for (int number = 0; number < 2; ++number) add_side(options);
@@ -72,6 +73,8 @@ class Rails : public Sides {
     const double seconds = std::chrono::duration<double>(network_.now() - began).count();
     return static_cast<double>(lanes * frames_per_lane * kFrameBytes) / seconds;
   }
+
+  void cut(std::uint32_t lane) { network_.cut_lane(side(0).id(), side(1).id(), lane, milliseconds(3)); }
 
   void check() {
     for (std::uint32_t lane = 0; lane < counts_.size(); ++lane) {
@@ -165,6 +168,35 @@ TEST(Striping, TheOneInReserveCarriesAsWellWhereItMay) {
     EXPECT_GE(rails.carry(120), 0.9 * (own + reserve)) << own;
     rails.check();
   }
+}
+
+// The network gives each path its rate, so the rate tells how many of them carry.
+TEST(Striping, OfPathsThatShareANarrowWayOneCarriesForAll) {
+  Rails rails({10e6, 10e6, 10e6}, 0, 1);
+  const double carried = rails.carry(60);
+  EXPECT_GE(carried, 0.9 * 10e6);
+  EXPECT_LE(carried, 1.02 * 10e6);
+  rails.check();
+}
+
+TEST(Striping, AnotherOfANarrowWayCarriesWhenTheFirstIsLost) {
+  Rails rails({10e6, 10e6}, 0, 1);
+  rails.carry(30);
+  rails.cut(0);
+  const double carried = rails.carry(60);  // and on the first, once that is back
+  EXPECT_GE(carried, 0.8 * 10e6);
+  EXPECT_LE(carried, 1.2 * 10e6);
+  EXPECT_NE(rails.told().find("is back after"), std::string::npos) << rails.told();
+  rails.check();
+}
+
+TEST(Striping, NarrowWaysOfUnlikeRatesCarryTogetherWhatTheyCan) {
+  Rails rails({12.5e6, 3.125e6, 12.5e6, 3.125e6}, 0, 2);
+  rails.carry(16);
+  const double carried = rails.carry(60);
+  EXPECT_GE(carried, 0.9 * 15.625e6);
+  EXPECT_LE(carried, 1.02 * 15.625e6);
+  rails.check();
 }
 
 }  // namespace

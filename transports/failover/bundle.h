@@ -105,7 +105,8 @@ class Bundle {
   std::uint32_t lanes() const { return std::min(static_cast<std::uint32_t>(slots_.size()), kLanesLimit); }
 
   // bundle_striping.cc.
-  Path* earliest(Path& own, std::size_t bytes);
+  Path& filling(Path& path) const;
+  Path* earliest(Path& lanes_own, std::size_t bytes);
   void measure(Path& path, std::uint64_t under_way);
   void note_lending(Path& own, const Path& other);
 

@@ -4,8 +4,8 @@
 //
 // A path's rate is measured while it carries something: between two looks of which the second still finds some of
 // what was under way at the first, so that it cannot have been idle. What has gone through otherwise is a lower
-// bound. Where all are about as fast, nothing is lent, and frames come in order by the path of their lane; nor within a
-// host, whose lanes have one path.
+// bound. Where all are about as fast, nothing is lent, and frames come in order by the path of their lane; nor within
+// a host, whose lanes have one path. Of paths that share a narrow way (Link::narrow_way) the first carries for all.
 #include <algorithm>
 
 #include "src/base/format.h"
@@ -51,8 +51,22 @@ void Bundle::measure(Path& path, std::uint64_t under_way) {
   path.under_way_then = static_cast<std::int64_t>(under_way);
 }
 
-Path* Bundle::earliest(Path& own, std::size_t bytes) {
-  if (own.link->is_within_host()) return &own;
+// Of those that share the path's narrow way, the one that fills it.
+Path& Bundle::filling(Path& path) const {
+  const std::uint32_t way = path.link->narrow_way();
+  if (way == 0) return path;
+  Path* first = &path;
+  for (std::size_t i = 0; i < direct_; ++i) {
+    Path& other = *ready_[i];
+    if (other.lane < first->lane && other.link->narrow_way() == way && !transport_.is_reserve(other.lane))
+      first = &other;
+  }
+  return *first;
+}
+
+Path* Bundle::earliest(Path& lanes_own, std::size_t bytes) {
+  if (lanes_own.link->is_within_host()) return &lanes_own;
+  Path& own = filling(lanes_own);
   const std::uint64_t waits = under_way(own);
   measure(own, waits);
   if (waits == 0 || own.bytes_per_second == 0) return &own;

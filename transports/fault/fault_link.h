@@ -27,6 +27,7 @@ class FaultLink final : public Link {
   bool is_drained() const override { return wrapped_.is_drained(); }
   std::optional<std::uint64_t> under_way() const override { return wrapped_.under_way(); }
   bool is_within_host() const override { return wrapped_.is_within_host(); }
+  std::uint32_t narrow_way() const override { return wrapped_.narrow_way(); }
   std::byte* segment() override { return wrapped_.segment(); }
   void close(const Status& why) override { wrapped_.close(why); }
 

@@ -35,6 +35,11 @@ SimLink::~SimLink() {
 
 SimTransport& SimLink::transport() const { return *network_.processes_[owner_].transport; }
 
+std::uint32_t SimLink::narrow_way() const {
+  const std::uint32_t ways = network_.options().narrow_ways;
+  return ways > 0 ? 1 + lane_ % ways : 0;
+}
+
 std::string SimLink::describe() const {
   return format("{} -> {} lane {}", network_.label(owner_), network_.label(peer_), lane_);
 }

@@ -36,6 +36,7 @@ class SimLink final : public Link {
   FetchState fetch(std::uint64_t token, std::byte* target) override;
   void release(std::uint64_t token) override;
   bool is_drained() const override { return in_our_memory_ == 0; }
+  std::uint32_t narrow_way() const override;
   std::byte* segment() override { return segment_start_; }
   void close(const Status& why) override;
 

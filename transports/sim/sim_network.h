@@ -50,6 +50,7 @@ struct SimOptions {
   std::size_t frame_bytes_max = std::size_t{1} << 20;
   std::size_t copied_bytes_max = 256;
   std::uint32_t lanes_max = 4;
+  std::uint32_t narrow_ways = 0;  // which the lanes take in turn; 0: none is narrow
   std::size_t segment_bytes = 0;  // 0: no segments
 
   std::size_t lent_buffers = 0;  // how many a process may have borrowed at a time

@@ -78,18 +78,23 @@ void TcpTransport::adopt(std::uint64_t serial, Setup& setup, const LaneKey& key,
   watch(setup.descriptor(), Watched::link, lane.link->serial(), false);
   lane.local = local_endpoint(setup.descriptor()).ip;
   lane.remote = setup.remote().ip;
-  lane.link->open(setup.take_descriptor(), setup.take_tls(), setup.remote(), options_, interface_of(lane.local));
+  const Interface* const interface = interface_of(lane.local);
+  const bool is_narrow = interface != nullptr && interface->speed_mbps > 0 && options_.lanes_max == 0 &&
+                         interface->speed_mbps <= options_.narrow_mbps;
+  lane.link->open(setup.take_descriptor(), setup.take_tls(), setup.remote(), options_,
+                  interface == nullptr ? "" : interface->name,
+                  is_narrow ? static_cast<std::uint32_t>(interface - address_.interfaces.data()) + 1 : 0);
   options_.log.write(LogLevel::debug, "tcp", "{} is open", lane.link->describe());
   setups_.erase(serial);
   if (options_.silence_limit.count() > 0) plan_timer(Instant::min());
 }
 
-std::string TcpTransport::interface_of(const IpAddress& ip) const {
+const Interface* TcpTransport::interface_of(const IpAddress& ip) const {
   for (const Interface& each : address_.interfaces) {
     const auto has_it = [&](const InterfaceAddress& address) { return address.ip == ip; };
-    if (std::any_of(each.addresses.begin(), each.addresses.end(), has_it)) return each.name;
+    if (std::any_of(each.addresses.begin(), each.addresses.end(), has_it)) return &each;
   }
-  return {};
+  return nullptr;
 }
 
 // Ends a set-up that came to nothing: a dial of ours goes on to the next route; of a stranger people are told.

@@ -9,6 +9,12 @@
 
 namespace tutti::tcp {
 
+namespace {
+// So far that what one connection has under way may not fill it, and each packet lost costs much: there every
+// connection counts.
+constexpr Nanoseconds kLongWay = std::chrono::milliseconds(2);
+}  // namespace
+
 void Agenda::add(TcpLink& link) {
   if (link.on_agenda_) return;
   link.on_agenda_ = true;
@@ -44,7 +50,7 @@ std::string TcpLink::describe() const {
 }
 
 void TcpLink::open(Descriptor descriptor, std::unique_ptr<TlsChannel> tls, const Endpoint& remote,
-                   const TcpOptions& options, std::string interface) {
+                   const TcpOptions& options, std::string interface, std::uint32_t narrow_way) {
   descriptor_ = std::move(descriptor);
   interface_ = std::move(interface);
   tls_ = std::move(tls);
@@ -53,6 +59,7 @@ void TcpLink::open(Descriptor descriptor, std::unique_ptr<TlsChannel> tls, const
   remote_ = remote;
   is_within_host_ = remote_.ip == local_.ip || remote_.ip.is_loopback();
   if (is_within_host_) tune_for_this_host(descriptor_.get());
+  if (!is_within_host_ && round_trip(descriptor_.get()) < kLongWay) narrow_way_ = narrow_way;
   sender_.emplace(options.copied_bytes_max);
   sender_->note_conduit(conduit());
   receiver_.emplace(options.frame_bytes_max);

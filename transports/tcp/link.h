@@ -65,6 +65,7 @@ class TcpLink final : public Link {
   bool is_drained() const override;
   std::optional<std::uint64_t> under_way() const override;
   bool is_within_host() const override { return is_within_host_; }
+  std::uint32_t narrow_way() const override { return narrow_way_; }
   void close(const Status& why) override;
 
   // For the transport.
@@ -73,9 +74,9 @@ class TcpLink final : public Link {
   std::uint64_t serial() const { return serial_; }
   int descriptor() const { return descriptor_.get(); }
   // The connection is there and both sides have agreed on it. REQUIRES: is_connecting().
-  // `tls` is null where there is none.
+  // `tls` is null where there is none. `narrow_way` is that of the interface, if it is narrow.
   void open(Descriptor descriptor, std::unique_ptr<TlsChannel> tls, const Endpoint& remote, const TcpOptions& options,
-            std::string interface);
+            std::string interface, std::uint32_t narrow_way);
   // Closes with a sentence: who, which addresses, `cause`, what was under way.
   void lose(Code code, std::string_view cause);
   // As the way to the peer has failed, not the peer. Its socket stays open in the meantime: an end of the connection
@@ -116,6 +117,7 @@ class TcpLink final : public Link {
   std::string interface_;  // the local one, for messages
   std::unique_ptr<TlsChannel> tls_;
   bool is_within_host_ = false;
+  std::uint32_t narrow_way_ = 0;
   Endpoint local_;
   Endpoint remote_;
   std::optional<Sender> sender_;  // both from open() on, and kept when closed: data may still be in use

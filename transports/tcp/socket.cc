@@ -1,8 +1,8 @@
 #include "transports/tcp/socket.h"
 
 #include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -106,6 +106,13 @@ Silence measure_silence(int fd) {
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return {};
   return {std::chrono::milliseconds(info.tcpi_last_ack_recv), std::chrono::milliseconds(info.tcpi_last_data_sent),
           info.tcpi_probes, info.tcpi_retransmits};
+}
+
+Nanoseconds round_trip(int fd) {
+  tcp_info info{};
+  socklen_t bytes = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return Nanoseconds::max();
+  return std::chrono::microseconds(info.tcpi_min_rtt);
 }
 
 std::size_t unacknowledged_bytes(int fd) {

@@ -63,6 +63,9 @@ struct Silence {
 };
 Silence measure_silence(int fd);
 
+// The shortest that the kernel has seen; Nanoseconds::max() where it does not tell.
+Nanoseconds round_trip(int fd);
+
 // Bytes that the kernel holds for the peer: not sent, or not acknowledged.
 std::size_t unacknowledged_bytes(int fd);
 

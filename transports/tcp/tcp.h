@@ -44,6 +44,9 @@ struct TcpOptions {
   std::uint16_t port_last = 0;
   std::size_t buffer_bytes = 0;  // SO_SNDBUF and SO_RCVBUF; 0: the kernel adapts them, which is nearly always best
   std::uint32_t lanes_max = 0;   // connections per pair; 0: two for each NIC
+  // A NIC that is no faster is filled by one connection whose way is short; the others over it are for when that is
+  // lost. Only where lanes_max is 0: whoever asks for a number of connections has all of them carry.
+  std::uint32_t narrow_mbps = 1000;
 
   std::size_t frame_bytes_max = 4u << 20;    // a larger frame from a peer ends the link
   std::size_t copied_bytes_max = 16u << 10;  // payloads up to this are copied when they cannot be written at once

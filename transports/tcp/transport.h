@@ -77,7 +77,7 @@ class TcpTransport final : public Transport {
   void advance(std::uint64_t serial, Instant now);
   void on_heard(std::uint64_t serial, Setup& setup, Instant now);
   void adopt(std::uint64_t serial, Setup& setup, const LaneKey& key, std::uint64_t generation);
-  std::string interface_of(const IpAddress& ip) const;  // empty: none of those that were there at first
+  const Interface* interface_of(const IpAddress& ip) const;  // null: none of those that were there at first
   void drop(std::uint64_t serial, const std::string& cause, bool definitive, Instant now);
   void run_setup_timers(Instant now);
   // `key` is the acceptor's. Null where there is no TLS.
