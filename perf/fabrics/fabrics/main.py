@@ -102,22 +102,33 @@ class Tools:
         return max(0.0, much - little) / (1e-9 * count * figure.bytes)
 
 
-def _measure_ours(options, target):
-    program = options.build / "bin" / "benchmark_fabrics"
+def _run_ours(options, name, words, environment):
+    """What a program of ours prints."""
+    program = options.build / "bin" / name
     if not program.exists():
         raise Trouble(f"{program} is not there: cmake --preset release && cmake --build --preset release")
-    done = subprocess.run([str(program), *target.words, "--seconds", str(options.seconds), "--sizes",
-                           ",".join(map(str, options.sizes))], env={**os.environ, **target.environment},
+    done = subprocess.run([str(program), *words], env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=600, check=False)
     if done.returncode != 0:
-        raise Trouble(f"benchmark_fabrics {' '.join(target.words)}: {done.stderr.strip().splitlines()[-1:]}")
-    return tools.read_ours(done.stdout)
+        raise Trouble(f"{name} {' '.join(words)}: {''.join(done.stderr.strip().splitlines()[-1:])}")
+    return done.stdout
+
+
+def _measure_ours(options, target):
+    words = [*target.words, "--seconds", str(options.seconds), "--sizes", ",".join(map(str, options.sizes))]
+    return tools.read_ours(_run_ours(options, "benchmark_fabrics", words, target.environment))
 
 
 def _measure(options, report, target, started):
     ours = _measure_ours(options, target)
     report.add_memory(target.name, ours)
     for figure in tools.figures(target, options.sizes):
+        if figure.name == "all_reduce":
+            count = tools.messages(figure, ours[f"both_ways_{figure.bytes}_MBps"] / 2, options.seconds)
+            text = _run_ours(options, "tutti-perf", tools.tutti_perf(figure.bytes, count),
+                             {**target.environment, **target.settings})
+            report.add(target.name, figure, *tools.read_tutti_perf(text))
+            continue
         own = ours[figure.ours]
         theirs = None
         if figure.tool:

@@ -6,7 +6,7 @@ from comparison.figures import spread
 from comparison.options import bytes_text
 
 BARS = {"latency": (1.25, "at most"), "one_way": (0.95, "at least"), "both_ways": (0.95, "at least"),
-        "ping_pong": (0.95, "at least")}
+        "ping_pong": (0.95, "at least"), "all_reduce": (0.9, "at least")}
 LARGE = 1 << 20  # from here on the bars for bandwidth hold
 
 

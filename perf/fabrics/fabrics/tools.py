@@ -1,9 +1,11 @@
 """The fabrics' own tools: how each is asked for a figure, and what its output says. No process is started here.
 
 A figure is called as benchmark_fabrics calls it. What a tool cannot measure is not in its list, and has no ratio.
+All-reduce is tutti-perf's, and so is what it is compared with, the bandwidth between the two ranks.
 """
 
 import dataclasses
+import json
 import math
 
 from comparison.errors import Trouble
@@ -14,18 +16,19 @@ MEBI = 1 << 20
 @dataclasses.dataclass(frozen=True)
 class Figure:
     """One thing to be measured of a transport. `ours`: benchmark_fabrics' name of the figure that answers to it."""
-    name: str  # "latency", "rate", "ping_pong", "one_way", "both_ways", "cpu"
+    name: str  # "latency", "rate", "ping_pong", "one_way", "both_ways", "cpu", "all_reduce"
     bytes: int
     ours: str
     unit: str
-    tool: str  # which of the tools measures it; "": none does
+    tool: str  # which of the tools measures it; "": none does; of "all_reduce" tutti-perf's send_receive
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A transport over one fabric. `words`: as benchmark_fabrics takes them."""
+    """A transport over one fabric. `words`: as benchmark_fabrics takes them; `settings`: the same for tutti-perf."""
     name: str
     words: tuple
+    settings: dict
     environment: dict = dataclasses.field(default_factory=dict)
 
 
@@ -35,11 +38,14 @@ def targets(names, devices, gid_index, ucx_transports):
     for name in names:
         transport, _, provider = name.partition(":")
         if name == "verbs":
-            found.append(Target(name, ("verbs", *devices), {"TUTTI_VERBS_GID_INDEX": str(gid_index)}))
+            settings = {"TUTTI_TRANSPORTS": "self,verbs", "TUTTI_VERBS_DEVICES": ",".join(devices)}
+            found.append(Target(name, ("verbs", *devices), settings, {"TUTTI_VERBS_GID_INDEX": str(gid_index)}))
         elif name == "ucx":
-            found.append(Target(name, ("ucx", ucx_transports), {"UCX_TLS": ucx_transports, "UCX_LOG_LEVEL": "fatal"}))
+            found.append(Target(name, ("ucx", ucx_transports), {"TUTTI_TRANSPORTS": "self,ucx"},
+                                {"UCX_TLS": ucx_transports, "UCX_LOG_LEVEL": "fatal"}))
         elif transport == "ofi" and provider:
-            found.append(Target(name, ("ofi", provider)))
+            found.append(Target(name, ("ofi", provider),
+                                {"TUTTI_TRANSPORTS": "self,ofi", "TUTTI_OFI_PROVIDER": provider}))
         else:
             raise Trouble(f"{name} is nothing that can be measured; expected verbs, ucx or ofi:PROVIDER")
     return found
@@ -67,6 +73,7 @@ def figures(target, sizes):
         # ib_write_bw cannot sleep: who is written to sees no completion.
         asleep = "ib_send_bw" if kind == "verbs" else streams
         list_.append(Figure("cpu", size, f"cpu_{size}_s_per_GB", "s/GB", asleep))
+        list_.append(Figure("all_reduce", size, "", "MB/s", "send_receive"))
     return list_
 
 
@@ -128,6 +135,19 @@ def _read_perftest(figure, text):
     if figure.name == "latency":
         return float(rows[-1][4])  # t_typical
     return 1e6 * float(rows[-1][4]) if figure.name == "rate" else 1e-6 * MEBI * float(rows[-1][3])
+
+
+def tutti_perf(size, count):
+    """tutti-perf's arguments for an all-reduce of this size, and for what it is compared with: as many bytes to the other
+    rank, and as many from it, at the same time."""
+    return ["send_receive,all_reduce", "--launch", "2", "-b", str(size), "-e", str(size), "-n", str(count), "-c", "0",
+            "--in-place", "0", "--json", "-"]
+
+
+def read_tutti_perf(text):
+    """(all-reduce's bus bandwidth, what each rank sends and receives in send_receive), in MB/s."""
+    found = {each["collective"]: 1e3 * each["out_of_place"]["busbw_gbps"] for each in json.loads(text)["results"]}
+    return found["all_reduce"], found["send_receive"]
 
 
 def read_ours(text):
