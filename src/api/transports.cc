@@ -158,7 +158,8 @@ struct Maker {
     its.fabric.process = options.process;
     its.fabric.host_name = options.host_name;
     its.fabric.log = log;
-    if (has_reserve()) its.fabric.stall_limit = settings.heartbeat_timeout;
+    its.fabric.stall_limit = settings.heartbeat_timeout;
+    its.fabric.ends_when_silent = has_reserve();
     return with_reserve(make_it(*std::move(control), std::move(its)));
   }
 

@@ -1,5 +1,6 @@
 // MemoryWire: a fabric in this process's memory for tests of transports/fabric, whose wire can be cut: then it takes
-// everything and brings nothing, as a network does whose cable is out.
+// everything and brings nothing, as a network does whose cable is out. It can also lose a single message, as a
+// library does that has lost a connection, makes another one, and says nothing of what was under way.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,6 +21,7 @@ class MemoryPort;
 struct MemoryNetwork {
   bool is_cut = false;
   std::uint64_t messages = 0;  // said so far
+  std::uint64_t lost = 0;      // the number of the one that does not come; the first is 1
   std::uint64_t next_key = 1;
   std::map<std::uint64_t, MemoryPort*> ports;
 };
@@ -57,7 +59,7 @@ class MemoryPort final : public ChunkPort {
   bool say(std::span<const std::byte> first, const std::byte* body, std::size_t bytes) override {
     ++network_.messages;
     const auto peer = network_.ports.find(load_little_endian<std::uint64_t>(first.data()));
-    if (network_.is_cut || peer == network_.ports.end()) return true;
+    if (network_.is_cut || network_.messages == network_.lost || peer == network_.ports.end()) return true;
     auto& message = peer->second->inbox_.emplace_back(first.begin(), first.end());
     if (bytes > 0) message.insert(message.end(), body, body + bytes);
     return true;

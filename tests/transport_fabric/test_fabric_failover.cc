@@ -1,4 +1,5 @@
-// A fabric whose wire is cut without a word: its lanes go on over TCP, and back; without another way they wait.
+// A fabric whose wire is cut without a word: its lanes go on over TCP, and back; without another way they wait. And
+// one that loses messages without a word, and goes on.
 #include <gtest/gtest.h>
 
 #include "tests/transport_fabric/memory_wire.h"
@@ -17,7 +18,8 @@ struct Node : FrameEnd {
     FabricOptions options;
     options.process = id;
     options.host_name = "node";
-    options.stall_limit = has_reserve ? kStallLimit : Nanoseconds(0);
+    options.stall_limit = kStallLimit;
+    options.ends_when_silent = has_reserve;
     options.log = sink();
     transport = make_fabric_transport(conformance::make_loopback_tcp(id, 1), std::make_unique<MemoryWire>(network),
                                       std::move(options));
@@ -54,6 +56,35 @@ TEST(FabricFailover, AReceiverThatTakesItsTimeIsNotTakenForLost) {
   EXPECT_EQ(b.frames, 4u);
   EXPECT_EQ(a.log.find("has brought nothing"), std::string::npos) << a.log;
   EXPECT_EQ(a.closed + b.closed, "");
+}
+
+// Of frames small and large, what asks for those, their pieces, and what confirms them: whichever it is.
+TEST(FabricFailover, AMessageThatTheWireLosesIsMissedAndItsFramesGoAnotherWay) {
+  int missed = 0;
+  for (std::uint64_t which = 1; which <= 16; ++which) {
+    SCOPED_TRACE(which);
+    MemoryNetwork network;
+    Node a(network, true);
+    Node b(network, true);
+    connect(a, b);
+    stream(a, b, 200, 100, [&] { network.lost = network.messages + which; });
+    missed += (a.log + b.log).find("memory 1 has lost 1 of the") != std::string::npos;
+    EXPECT_EQ(a.closed + b.closed, "");
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GE(missed, 12) << "confirmations alone may be lost without harm";
+}
+
+TEST(FabricFailover, WithoutAnotherWayALinkThatLosesAMessageEnds) {
+  MemoryNetwork network;
+  Node a(network, false);
+  Node b(network, false);
+  connect(a, b);
+  network.lost = network.messages + 1;
+  ASSERT_EQ(a.link->send(Header{{0}}, nullptr, 0, 0), SendState::copied);
+  ASSERT_TRUE(until(a, b, [&] { return !a.closed.empty() && !b.closed.empty(); }));
+  EXPECT_NE(b.closed.find("has lost 1 of the"), std::string::npos) << b.closed;
+  EXPECT_NE(a.closed.find("has lost 1 of the"), std::string::npos) << a.closed;
 }
 
 // Its caller has tried, polls, and is about to sleep: no event says that it may try again.

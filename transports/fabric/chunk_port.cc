@@ -28,7 +28,10 @@ bool ChunkPort::flush_bodies() {
     const bool is_last = its.next == its.bytes;
     if (is_last) order_.pop_front();
     const auto first = chunk_preamble(number, its.next - bytes);
-    if (say_in_place(first, from, bytes, number)) continue;
+    if (say_in_place(first, from, bytes, number)) {
+      note_chunk_said();
+      continue;
+    }
     its.next -= bytes;
     --its.under_way;
     --under_way_;

@@ -32,10 +32,13 @@ struct FabricOptions {
   std::string host_name;  // for messages
   // Between the control connection and the other's greeting, where the other opened it.
   Nanoseconds greeting_limit = std::chrono::seconds(10);
-  // A link with frames that the peer has not confirmed ends as cut off when the wire has brought nothing for so long,
-  // also no answer to a question, though the control connection lives. 0: it waits, as is right where there is no
-  // other way: a peer that is stopped does not answer either.
+  // A link with frames that the peer does not confirm asks it. It ends as cut off where the wire turns out to have
+  // lost messages, and nothing but answers has come for half of this time: a library that loses a connection and
+  // makes another one may tell nobody. 0: it never asks.
   Nanoseconds stall_limit{0};
+  // It ends as cut off also where the wire has brought nothing for so long, though the control connection lives. Not
+  // right where there is no other way: a peer that is stopped does not answer either.
+  bool ends_when_silent = false;
   Log log;
 };
 

@@ -4,7 +4,8 @@
 //                where both have proved that they know the secret, can say anything on the link
 //   kind      1  Kind
 //   bytes     7  of the frame's payload
-//   sequence  8  frame: its number on the link. ask: how many frames were sent before it
+//   sequence  8  frame: its number on the link. ask: how many frames were sent before it. ping, taken: how many
+//                messages its sender has said to the other's port, this one included; 0: it does not count them
 //   taken     8  how many of the frames in the other direction the sender of this is done with
 //   words    48  frame: its header
 #pragma once

@@ -109,11 +109,14 @@ SendState FabricLink::send(const Header& header, const std::byte* payload, std::
   if (!(is_small ? port_->send_small(head, payload, bytes) : port_->send_large(head, payload, bytes, cookie)))
     return transport_.refused();
   told_ = consumed_;
+  if (acknowledged_ == next_send_) confirmed_at_ = transport_.now();
   ++next_send_;
   return is_small ? SendState::copied : SendState::pending;
 }
 
 bool FabricLink::say(Head::Kind kind, std::uint64_t sequence) {
+  const auto counts = port_->counts();
+  if (counts && kind != Head::Kind::ask) sequence = counts->said + 1;
   if (!port_->send_small({peer_key_, kind, 0, sequence, consumed_, {}}, nullptr, 0)) return false;
   told_ = consumed_;
   if (kind == Head::Kind::taken) is_pinged_ = false;
@@ -125,7 +128,7 @@ bool FabricLink::owes_word() const {
 }
 
 void FabricLink::speak() {
-  if (owes_word() && !say(Head::Kind::taken, 0)) return;
+  if (owes_word() && !say(Head::Kind::taken)) return;
   if (asked_for_ < drains_until_ && say(Head::Kind::ask, drains_until_)) asked_for_ = drains_until_;
 }
 
@@ -150,10 +153,16 @@ void FabricLink::on_message(const Message& message) {
   const Head& head = message.head;
   heard_at_ = transport_.now();
   pinged_at_ = kNever;
-  if (head.taken > acknowledged_) acknowledged_ = head.taken;
+  if (head.taken > acknowledged_) {
+    acknowledged_ = head.taken;
+    confirmed_at_ = heard_at_;
+  }
   const bool is_frame = head.kind == Head::Kind::frame;
   if (is_frame) take_frame(message);
   if (!is_frame && message.handle != nullptr) transport_.wire().give_back(message);
+  if (!is_frame) ++answers_heard_;
+  if (head.kind == Head::Kind::ping || head.kind == Head::Kind::taken)
+    peer_said_ = std::max(peer_said_, head.sequence);
   if (head.kind == Head::Kind::ping) is_pinged_ = true;
   if (head.kind == Head::Kind::ask) asked_until_ = std::max(asked_until_, head.sequence);
   if (acknowledged_ > next_send_) return violated(format("it took {} frames of {}", acknowledged_, next_send_));
@@ -292,19 +301,42 @@ void FabricLink::withdraw() {
 }
 
 // A question goes by the wire after half of the limit, and has the other half for its answer.
-void FabricLink::watch(Instant now, Nanoseconds stall_limit) {
-  if (state_ != State::open || acknowledged_ == next_send_) return;
-  if (pinged_at_ == kNever) {
-    if (now - heard_at_ < stall_limit / 2) return;
-    static_cast<void>(say(Head::Kind::ping, 0));  // where there is no room for it nothing gets through either
-    pinged_at_ = now;
-  } else if (now - pinged_at_ >= stall_limit / 2) {
-    end(Code::peer_lost,
+void FabricLink::watch(Instant now, Nanoseconds stall_limit, bool ends_when_silent) {
+  if (state_ != State::open || watch_losses(now, stall_limit / 2) || acknowledged_ == next_send_) return;
+  if (ends_when_silent && pinged_at_ != kNever && now - pinged_at_ >= stall_limit / 2)
+    return end_watched(
         format("{} has brought nothing for {}, while the control connection lives; {} frames are not confirmed",
                transport_.wire().limits().library, format_duration(now - heard_at_), next_send_ - acknowledged_),
-        true);
-    deadline_ = now + kLastWordLimit;
+        now);
+  if (now - std::max(confirmed_at_, asked_at_) < stall_limit / 2) return;
+  static_cast<void>(say(Head::Kind::ping));  // where there is no room for it nothing gets through either
+  asked_at_ = now;
+  pinged_at_ = std::min(pinged_at_, now);
+}
+
+// Messages may overtake each other. But those that were said before an answer, and have not come long after it, while
+// nothing else comes that carries anything, will not.
+bool FabricLink::watch_losses(Instant now, Nanoseconds limit) {
+  const auto counts = port_->counts();
+  if (!counts || counts->heard >= peer_said_) {
+    missing_since_ = kNever;
+    return false;
   }
+  const std::uint64_t carried = counts->heard - answers_heard_;
+  if (missing_since_ == kNever || carried != carried_then_) {
+    missing_since_ = now;
+    carried_then_ = carried;
+  }
+  if (now - missing_since_ < limit) return false;
+  end_watched(format("{} has lost {} of the {} messages that the peer has sent, and told nobody",
+                     transport_.wire().limits().library, peer_said_ - counts->heard, peer_said_),
+              now);
+  return true;
+}
+
+void FabricLink::end_watched(const std::string& why, Instant now) {
+  end(Code::peer_lost, why, true);
+  deadline_ = now + kLastWordLimit;
 }
 
 // ---- Moving on

@@ -60,8 +60,8 @@ class FabricLink final : public Link, private PortUser {
   // On its way to the state that its control connection has already; work() is to be called in every poll.
   bool is_unsettled() const;
   bool is_withdrawn() const { return !port_ || port_->is_closed(); }
-  void withdraw();                                   // the end of the transport
-  void watch(Instant now, Nanoseconds stall_limit);  // now and then; see FabricOptions
+  void withdraw();                                                          // the end of the transport
+  void watch(Instant now, Nanoseconds stall_limit, bool ends_when_silent);  // now and then; see FabricOptions
 
   bool is_attended = false;  // the transport's: in its list
 
@@ -92,9 +92,11 @@ class FabricLink final : public Link, private PortUser {
   void take_frame(const Message& message);
   void keep(Slot& slot, const Message& message);
   void speak();
-  bool say(Head::Kind kind, std::uint64_t sequence);
+  bool say(Head::Kind kind, std::uint64_t sequence = 0);
   bool owes_word() const;
   bool may_hand_out() const;
+  bool watch_losses(Instant now, Nanoseconds limit);
+  void end_watched(const std::string& why, Instant now);
   void end(Code code, const std::string& why, bool is_cut_off);
   void begin_closing();
   void violated(const std::string& what);
@@ -125,7 +127,13 @@ class FabricLink final : public Link, private PortUser {
   mutable std::uint64_t drains_until_ = 0;  // the peer is to confirm all below
   std::uint64_t asked_for_ = 0;             // and was asked to confirm these
   Instant heard_at_{};                      // the latest message
+  Instant confirmed_at_{};                  // the latest frame, or when one was sent after all had been confirmed
+  Instant asked_at_{};                      // the latest ping
   Instant pinged_at_ = kNever;              // since when an answer is waited for
+  std::uint64_t answers_heard_ = 0;         // messages that carry nothing
+  std::uint64_t peer_said_ = 0;             // so many messages were on their way, when the peer last told
+  std::uint64_t carried_then_ = 0;          // messages that carried something, when some were found to be missing
+  Instant missing_since_ = kNever;
 
   std::vector<Slot> slots_;  // none before the link is open
   std::uint64_t next_receive_ = 0;

@@ -24,7 +24,9 @@ bool PullPort::say(What what, std::uint64_t number, const Head* head, const std:
   std::array<std::byte, kFirstBytesMax> said;
   put_preamble(said.data(), what, number, 0);
   if (head != nullptr) encode(*head, said.data() + kPreambleBytes);
-  return say(std::span(said).first(head != nullptr ? kFirstBytesMax : kPreambleBytes), body, bytes);
+  if (!say(std::span(said).first(head != nullptr ? kFirstBytesMax : kPreambleBytes), body, bytes)) return false;
+  ++said_;
+  return true;
 }
 
 void PullPort::put_preamble(std::byte* to, What what, std::uint64_t number, std::uint64_t offset) const {
@@ -113,6 +115,7 @@ bool PullPort::hear(std::span<const std::byte> bytes, WireUser& wire_user) {
 
 bool PullPort::hear(std::span<const std::byte> first, std::span<const std::byte> body, WireUser& wire_user) {
   if (first.size() < kPreambleBytes || load_little_endian<std::uint64_t>(first.data()) != key_) return false;
+  ++heard_;
   const auto kind = load_little_endian<std::uint64_t>(first.data() + 8);
   const auto what = static_cast<What>(kind);
   const auto number = load_little_endian<std::uint64_t>(first.data() + 16);

@@ -38,6 +38,7 @@ class PullPort : public Port {
   // Says what there was no room for before. False: there still is none.
   bool flush();
   bool is_ready() const final { return is_greeted_; }
+  std::optional<Counts> counts() const final { return Counts{said_, heard_}; }
   // Of a large message; its handle is an Offer.
   static void give_back(const Message& message);
 
@@ -58,6 +59,7 @@ class PullPort : public Port {
   virtual bool flush_bodies() { return true; }
   virtual void on_chunk(std::uint64_t number, std::uint64_t offset, std::span<const std::byte> bytes);
   std::array<std::byte, kPreambleBytes> chunk_preamble(std::uint64_t number, std::uint64_t offset) const;
+  void note_chunk_said() { ++said_; }
 
   PortUser& user() { return user_; }
   std::uint64_t key() const { return key_; }
@@ -99,6 +101,8 @@ class PullPort : public Port {
   bool can_say_ = false;
   bool has_heard_ = false;   // the peer's hello
   bool is_greeted_ = false;  // and the peer has heard ours
+  std::uint64_t said_ = 0;
+  std::uint64_t heard_ = 0;
   std::uint64_t next_number_ = 1;
   std::unordered_map<std::uint64_t, Announced> announced_;
   std::deque<std::uint64_t> pulled_;  // bodies that are wanted and had no room

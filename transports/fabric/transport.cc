@@ -202,7 +202,7 @@ std::size_t FabricTransport::poll(std::span<Event> out, Instant now) {
 
 void FabricTransport::watch_links(Instant now) {
   next_watch_ = now + options_.stall_limit / kWatchesPerLimit;
-  for (const auto& [control, link] : links_) link->watch(now, options_.stall_limit);
+  for (const auto& [control, link] : links_) link->watch(now, options_.stall_limit, options_.ends_when_silent);
 }
 
 // Deliveries of a link come behind its events; where there was no room for those, they wait.

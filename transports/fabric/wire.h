@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -68,6 +69,11 @@ class PortUser {
 
 class Port {
  public:
+  struct Counts {
+    std::uint64_t said = 0;   // messages that the wire has taken for the peer
+    std::uint64_t heard = 0;  // and those that have come from it
+  };
+
   virtual ~Port() = default;
   // For the peer's connect(); at most kPortAddressBytesMax.
   virtual std::span<const std::byte> address() const = 0;
@@ -81,6 +87,8 @@ class Port {
   virtual void fetch(const Message& message, std::byte* target, std::uint64_t token) = 0;
   virtual void close() = 0;
   virtual bool is_closed() const = 0;
+  // Nothing where the library vouches for every message or says that the port has failed.
+  virtual std::optional<Counts> counts() const { return std::nullopt; }
 };
 
 constexpr std::size_t kPortAddressBytesMax = 3 << 10;
