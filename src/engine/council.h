@@ -26,7 +26,7 @@ struct Council {
         seats(static_cast<std::size_t>(members)) {}
 
   struct Seat {
-    Instant heard{};              // when it said something in the agreements last; none: not since they began
+    Nanoseconds heard{-1};        // when it said something in the agreements last; negative: not since they began
     bool suspected = false;       // cannot be reached from here
     bool certain = false;         // has ended: nothing of it will ever come again
     bool is_new = false;          // joined with this view, whether it has come or not
@@ -48,10 +48,11 @@ struct Council {
   bool was_absent = false;      // this process did not run for so long that the others may have gone on without it
   Stage stage = Stage::working;
   std::vector<Seat> seats;  // by rank
-  Instant frozen_since{};
-  Instant asks_next{};           // all others, so that who lives is heard
-  Instant stuck_since = kNever;  // the agreement cannot be reached with those who are left
-  std::vector<Rank> excluded;    // by this member, before it froze: see StragglerPolicy
+  // Silence, as Seat::heard, goes by the engine's attentive clock: while this process does not run it hears nobody.
+  Nanoseconds frozen_since{0};
+  Nanoseconds stuck_since{-1};  // the agreement cannot be reached with those who are left; negative: it can
+  Instant asks_next{};          // all others, so that who lives is heard
+  std::vector<Rank> excluded;   // by this member, before it froze: see StragglerPolicy
   std::unique_ptr<Agreement> on_verdict;
   Verdict verdict;
 

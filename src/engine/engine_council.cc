@@ -166,7 +166,7 @@ void Engine::freeze(Communicator& communicator, const Status& why, bool first_ha
   Council& council = *communicator.council_;
   if (council.stage != Council::Stage::working) return;
   council.stage = Council::Stage::frozen;
-  council.frozen_since = now;
+  council.frozen_since = attentive_;
   council.asks_next = now + options_.silence_limit / 4;
   councils_.push_back(&communicator);
   communicator.failure_ = why;
@@ -268,10 +268,10 @@ void Engine::look_around(Communicator& communicator, Instant now) {
   for (Rank rank = 0; rank < communicator.size(); ++rank) {
     if (rank == communicator.rank_) continue;
     const Member& member = communicator.members_[static_cast<std::size_t>(rank)];
-    const Instant heard = council.seats[static_cast<std::size_t>(rank)].heard;
+    const Nanoseconds heard = council.seats[static_cast<std::size_t>(rank)].heard;
     // Once there is a verdict, nobody has to say anything before it calls the refresh.
-    const bool has_to_speak = council.stage == Council::Stage::frozen || heard == Instant{};
-    const bool silent = has_to_speak && now - std::max(heard, council.frozen_since) >= options_.silence_limit;
+    const bool has_to_speak = council.stage == Council::Stage::frozen || heard < Nanoseconds(0);
+    const bool silent = has_to_speak && attentive_ - std::max(heard, council.frozen_since) >= options_.silence_limit;
     if (!member.gone && !member.peer->lost && !silent) continue;
     const bool certain = member.left_for_good || (has_died(*member.peer, now) && !council.was_absent);
     suspect(communicator, rank, certain, now);
@@ -359,7 +359,7 @@ void Engine::on_council(Communicator& communicator, const Frame& frame, Arrival*
                                       communicator.describe(frame.source))),
          false, now);
   Council::Seat& seat = council.seats[static_cast<std::size_t>(frame.source)];
-  seat.heard = now;
+  seat.heard = attentive_;
   if (frame.message == kOnNext) seat.stays = true;
   if (bytes.empty()) return;
   Status received;
@@ -447,7 +447,7 @@ void Engine::advance_council(Communicator& communicator, Instant now) {
 void Engine::apply_verdict(Communicator& communicator, Instant now) {
   Council& council = *communicator.council_;
   council.stage = Council::Stage::judged;
-  council.stuck_since = kNever;
+  council.stuck_since = Nanoseconds(-1);
   for (Rank rank = 0; rank < communicator.size(); ++rank) {
     if (!council.verdict.has_lost(rank)) council.survivors.push_back(rank);
   }
@@ -528,10 +528,10 @@ void Engine::stop_if_stuck(Communicator& communicator, Instant now) {
     return stop_council(communicator, too_few(communicator), now);
   const Status stuck = agreement.stuck();
   if (stuck) {
-    council.stuck_since = kNever;
-  } else if (council.stuck_since == kNever) {
-    council.stuck_since = now;
-  } else if (now - council.stuck_since >= options_.silence_limit) {
+    council.stuck_since = Nanoseconds(-1);
+  } else if (council.stuck_since < Nanoseconds(0)) {
+    council.stuck_since = attentive_;
+  } else if (attentive_ - council.stuck_since >= options_.silence_limit) {
     const bool are_too_few = is_frozen && members - agreement.suspected().count() < council.minimum;
     stop_council(communicator, are_too_few ? too_few(communicator) : Status(Code::peer_lost, stuck.text()), now);
   }
