@@ -77,6 +77,7 @@ Lane& Bundle::open_lane(std::uint32_t lane) {
 
 void Bundle::make_ready(Path& path, Instant now) {
   path.state = Path::State::ready;
+  path.narrow_way = path.link->narrow_way();
   path.deadline = kNever;
   path.ready_since = now;
   orphan_until_ = kNever;

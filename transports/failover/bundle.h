@@ -106,7 +106,7 @@ class Bundle {
 
   // bundle_striping.cc.
   Path& filling(Path& path) const;
-  Path* earliest(Path& lanes_own, std::size_t bytes);
+  Path* earliest(Path& own, std::size_t bytes);
   void measure(Path& path, std::uint64_t under_way);
   void note_lending(Path& own, const Path& other);
 

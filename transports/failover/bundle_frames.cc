@@ -10,7 +10,7 @@ namespace tutti::failover {
 Path* Bundle::path_for(std::uint32_t lane, std::size_t bytes) {
   Path* const own = slots_[lane].path;
   if (own != nullptr && own->state == Path::State::ready)
-    return bytes == 0 || direct_ == 1 ? own : earliest(*own, bytes);
+    return bytes == 0 || direct_ == 1 ? own : earliest(own->narrow_way != 0 ? filling(*own) : *own, bytes);
   if (direct_ == 0) return ready_.empty() ? nullptr : ready_.front();
   Path* const next = ready_[turn_++ % direct_];
   return transport_.is_reserve(next->lane) ? ready_[turn_++ % direct_] : next;
@@ -102,14 +102,19 @@ bool Bundle::send_counts(Path& path, std::uint32_t first) {
   return true;
 }
 
-// Confirms what the lanes owe; false: there is no room for all of it.
+// Confirms what the lanes owe; false: there is no room for all of it. Where one path fills a narrow way, by another:
+// on that one the word would wait behind all that fills it.
 bool Bundle::confirm() {
+  const auto direct_end = ready_.begin() + static_cast<std::ptrdiff_t>(direct_);
+  const auto free_one = std::find_if(ready_.begin(), direct_end,
+                                     [this](Path* path) { return path->narrow_way != 0 && &filling(*path) != path; });
   for (std::uint32_t lane = 0; lane < lanes(); ++lane) {
     const Lane* const its = slots_[lane].lane;
     if (its == nullptr || !(its->owes_soon() || its->owes_now())) continue;
     const std::uint32_t first = lane / kCountsMax * kCountsMax;
-    const bool is_told = std::any_of(ready_.begin(), ready_.end(),
-                                     [&](Path* path) { return flush(*path) && send_counts(*path, first); });
+    const auto tell = [&](Path* path) { return flush(*path) && send_counts(*path, first); };
+    const bool is_told =
+        (free_one != direct_end && tell(*free_one)) || std::any_of(ready_.begin(), ready_.end(), tell);
     if (!is_told) return false;
   }
   return true;

@@ -51,22 +51,21 @@ void Bundle::measure(Path& path, std::uint64_t under_way) {
   path.under_way_then = static_cast<std::int64_t>(under_way);
 }
 
-// Of those that share the path's narrow way, the one that fills it.
+// Of those that share the path's narrow way, the one that fills it. Small frames go by their lane's own path, where
+// they do not wait behind what fills it, and so does what confirms (confirm()): a lane that goes back and forth
+// between paths may have little under way that is not confirmed (lane_sending.cc).
 Path& Bundle::filling(Path& path) const {
-  const std::uint32_t way = path.link->narrow_way();
-  if (way == 0) return path;
   Path* first = &path;
   for (std::size_t i = 0; i < direct_; ++i) {
     Path& other = *ready_[i];
-    if (other.lane < first->lane && other.link->narrow_way() == way && !transport_.is_reserve(other.lane))
+    if (other.lane < first->lane && other.narrow_way == path.narrow_way && !transport_.is_reserve(other.lane))
       first = &other;
   }
   return *first;
 }
 
-Path* Bundle::earliest(Path& lanes_own, std::size_t bytes) {
-  if (lanes_own.link->is_within_host()) return &lanes_own;
-  Path& own = filling(lanes_own);
+Path* Bundle::earliest(Path& own, std::size_t bytes) {
+  if (own.link->is_within_host()) return &own;
   const std::uint64_t waits = under_way(own);
   measure(own, waits);
   if (waits == 0 || own.bytes_per_second == 0) return &own;

@@ -43,6 +43,7 @@ struct Path {
   const std::uint32_t lane;
   const std::uint64_t number;     // never used again by this process
   std::uint64_t peer_number = 0;  // what the peer calls it
+  std::uint32_t narrow_way = 0;   // Link::narrow_way()
   State state = State::connecting;
   bool closed = false;         // its closed event has come
   std::size_t deliveries = 0;  // not released
