@@ -60,7 +60,6 @@ class Reading(unittest.TestCase):
         self.assertEqual(tools.read_ours("latency_8_mean_us 12.5\nregister_1M_us 3e2\nnot a figure\n"),
                          {"latency_8_mean_us": 12.5, "register_1M_us": 300.0})
 
-
     def test_tutti_perf(self):
         rows = [{"collective": name, "out_of_place": {"busbw_gbps": rate}} for name, rate in
                 (("send_receive", 2.0), ("all_reduce", 1.5))]

@@ -162,7 +162,7 @@ TEST(Striping, APathThatBecomesSlowOrFastIsSeen) {
 }
 
 TEST(Striping, TheOneInReserveCarriesAsWellWhereItMay) {
-  for (const auto [own, reserve] : {std::pair{10e6, 3e6}, {3e6, 10e6}}) {
+  for (const auto& [own, reserve] : {std::pair{10e6, 3e6}, {3e6, 10e6}}) {
     Rails rails({own}, reserve);
     rails.carry(30);
     EXPECT_GE(rails.carry(120), 0.9 * (own + reserve)) << own;

@@ -114,9 +114,10 @@ SendState FabricLink::send(const Header& header, const std::byte* payload, std::
   return is_small ? SendState::copied : SendState::pending;
 }
 
-bool FabricLink::say(Head::Kind kind, std::uint64_t sequence) {
+bool FabricLink::say(Head::Kind kind) {
   const auto counts = port_->counts();
-  if (counts && kind != Head::Kind::ask) sequence = counts->said + 1;
+  const std::uint64_t said = counts ? counts->said + 1 : 0;
+  const std::uint64_t sequence = kind == Head::Kind::ask ? drains_until_ : said;
   if (!port_->send_small({peer_key_, kind, 0, sequence, consumed_, {}}, nullptr, 0)) return false;
   told_ = consumed_;
   if (kind == Head::Kind::taken) is_pinged_ = false;
@@ -129,7 +130,7 @@ bool FabricLink::owes_word() const {
 
 void FabricLink::speak() {
   if (owes_word() && !say(Head::Kind::taken)) return;
-  if (asked_for_ < drains_until_ && say(Head::Kind::ask, drains_until_)) asked_for_ = drains_until_;
+  if (asked_for_ < drains_until_ && say(Head::Kind::ask)) asked_for_ = drains_until_;
 }
 
 void FabricLink::on_sent(std::uint64_t cookie) {

@@ -92,7 +92,7 @@ class FabricLink final : public Link, private PortUser {
   void take_frame(const Message& message);
   void keep(Slot& slot, const Message& message);
   void speak();
-  bool say(Head::Kind kind, std::uint64_t sequence = 0);
+  bool say(Head::Kind kind);
   bool owes_word() const;
   bool may_hand_out() const;
   bool watch_losses(Instant now, Nanoseconds limit);

@@ -4,8 +4,7 @@
 //  - A slot is in one run at most. The first ones are used first, so that only as much memory is ever touched as is
 //    needed at the same time.
 //  - Memory is asked for in words when a slot is first used, which turns a lack of it into an answer instead of a
-//  SIGBUS;
-//    a kernel that does not know the question (before 5.14) gives it at the first touch.
+//    SIGBUS; a kernel that does not know the question (before 5.14) gives it at the first touch.
 #pragma once
 
 #include <cstddef>

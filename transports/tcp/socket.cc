@@ -21,6 +21,13 @@ namespace {
 
 void set_option(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
 
+std::optional<tcp_info> read_info(int fd) {
+  tcp_info info{};
+  socklen_t bytes = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return std::nullopt;
+  return info;
+}
+
 }  // namespace
 
 void Descriptor::reset() {
@@ -101,18 +108,15 @@ Endpoint local_endpoint(int fd) {
 }
 
 Silence measure_silence(int fd) {
-  tcp_info info{};
-  socklen_t bytes = sizeof info;
-  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return {};
-  return {std::chrono::milliseconds(info.tcpi_last_ack_recv), std::chrono::milliseconds(info.tcpi_last_data_sent),
-          info.tcpi_probes, info.tcpi_retransmits};
+  const auto info = read_info(fd);
+  if (!info) return {};
+  return {std::chrono::milliseconds(info->tcpi_last_ack_recv), std::chrono::milliseconds(info->tcpi_last_data_sent),
+          info->tcpi_probes, info->tcpi_retransmits};
 }
 
 Nanoseconds round_trip(int fd) {
-  tcp_info info{};
-  socklen_t bytes = sizeof info;
-  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return Nanoseconds::max();
-  return std::chrono::microseconds(info.tcpi_min_rtt);
+  const auto info = read_info(fd);
+  return info ? std::chrono::microseconds(info->tcpi_min_rtt) : Nanoseconds::max();
 }
 
 std::size_t unacknowledged_bytes(int fd) {
