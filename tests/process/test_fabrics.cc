@@ -7,8 +7,12 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -184,6 +188,46 @@ TEST_P(Fabrics, LanesWhoseFabricIsLostUnderWayGoOnOverTcp) {
 
 #ifdef TUTTI_HAS_UCX
 INSTANTIATE_TEST_SUITE_P(Ucx, Fabrics, ::testing::Values("ucx"));
+
+struct UcxVariables {
+  const char* transports;              // UCX_TLS
+  std::array<const char*, 2> devices;  // UCX_NET_DEVICES, of each rank
+  int links;                           // over UCX
+};
+
+class FabricsUcx : public ::testing::TestWithParam<UcxVariables> {};
+
+// UCX takes its own variables, and complains of no setting that it is given. Where they let one side have larger
+// segments than the other, that pair goes over what comes next.
+TEST_P(FabricsUcx, ItsVariablesAreItsOwn) {
+  const Outcome outcome = run_job({}, [](Rank& rank) {
+    const OwnLog log;
+    const TemporaryDirectory directory;
+    const std::string path = directory.path() + "/ucx";
+    setenv("UCX_LOG_FILE", path.c_str(), 1);
+    const auto set = [](const char* name, const char* value) {
+      *value != 0 ? setenv(name, value, 1) : unsetenv(name);
+    };
+    set("UCX_TLS", GetParam().transports);
+    set("UCX_NET_DEVICES", GetParam().devices[static_cast<std::size_t>(rank.rank())]);
+    tutti_comm* const comm = rank.create("own", "TUTTI_TIMEOUT=60s TUTTI_LOG=debug TUTTI_TRANSPORTS=ucx,tcp");
+    if (comm == nullptr || !sums_are_right(rank, comm)) return;
+    const std::string text = log.text();
+    const std::string own = "ucx " + tutti::host_name() + " (pid " + std::to_string(getpid()) + ") -> ";
+    rank.check(lines_with(text, own) == GetParam().links, "another number of links over UCX: " + text);
+    rank.ok(tutti_comm_finalize(comm, 0), "finalize");
+    rank.ok(tutti_comm_destroy(comm), "destroy");
+    std::fflush(nullptr);  // what UCX has not written yet
+    std::stringstream words;
+    words << std::ifstream(path).rdbuf();
+    rank.check(words.str().find("invalid configuration") == std::string::npos, "UCX complains: " + words.str());
+  });
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FabricsUcx,
+                         ::testing::Values(UcxVariables{"", {"", ""}, 1}, UcxVariables{"tcp", {"lo", "lo"}, 1},
+                                           UcxVariables{"", {"lo", "lo"}, 1}, UcxVariables{"", {"", "lo"}, 0}));
 #endif
 #ifdef TUTTI_HAS_OFI
 INSTANTIATE_TEST_SUITE_P(Ofi, Fabrics, ::testing::Values("ofi"));

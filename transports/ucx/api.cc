@@ -35,11 +35,10 @@ Result<Api> load() {
       library.find("ucp_am_data_release", api.am_data_release) &&
       library.find("ucp_request_free", api.request_free) && library.find("ucs_status_string", api.status_string);
   unsigned major = 0;
-  unsigned minor = 0;
   unsigned release = 0;
-  if (api.get_version != nullptr) api.get_version(&major, &minor, &release);
-  api.version = format("{}.{}.{}", major, minor, release);
-  if (!is_complete || major != kMajor || minor < kMinorMin) {
+  if (api.get_version != nullptr) api.get_version(&major, &api.minor, &release);
+  api.version = format("{}.{}.{}", major, api.minor, release);
+  if (!is_complete || major != kMajor || api.minor < kMinorMin) {
     return Status(Code::unsupported,
                   format("{} is UCX {}{}; expected {}.{} or a later one of that series", library.name(), api.version,
                          is_complete ? "" : format(" and has no {}", library.missing()), kMajor, kMinorMin));

@@ -31,6 +31,7 @@ struct Api {
   decltype(ucp_am_data_release)* am_data_release = nullptr;
   decltype(ucp_request_free)* request_free = nullptr;
   decltype(ucs_status_string)* status_string = nullptr;
+  unsigned minor = 0;
   std::string version;  // "1.13.1"
 };
 

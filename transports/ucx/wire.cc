@@ -12,8 +12,6 @@ namespace tutti::ucx {
 namespace {
 
 constexpr std::size_t kLargeBytesMax = 4 << 20;
-constexpr std::size_t kChunkBytes =
-    60 << 10;                         // what fits into one buffer of UCX's over TCP, with everything before it
 constexpr std::size_t kOpsMax = 128;  // messages of one port
 // Estimates, until the planner has measured: UCX does not say which of its transports will be used with whom.
 constexpr double kBytesPerSecondGuess = 2.5e9;
@@ -24,7 +22,7 @@ constexpr Nanoseconds kLatencyGuess = std::chrono::microseconds(10);
 // ---- Port
 
 UcxPort::UcxPort(UcxWire& wire, fabric::PortUser& user, std::uint64_t key)
-    : ChunkPort(user, key, kChunkBytes), wire_(wire) {
+    : ChunkPort(user, key, wire.worker_->piece_bytes()), wire_(wire) {
   ByteWriter<std::vector<std::byte>> out;
   out.put(key);
   out.put(std::span<const std::byte>(wire_.worker_->address()));
@@ -105,7 +103,7 @@ UcxWire::UcxWire(std::unique_ptr<Worker> worker) : worker_(std::move(worker)) {
   limits_.name = "ucx";
   limits_.library = format("UCX {}", worker_->api().version);
   // What UCX sends to another of its series it understands; the numbers of the messages are ours.
-  limits_.kind = "ucx 1";
+  limits_.kind = format("ucx 2 {}", worker_->piece_bytes());
   limits_.small_bytes_max = kSmallBytesMax;
   limits_.large_bytes_max = kLargeBytesMax;
   limits_.bytes_per_second = kBytesPerSecondGuess;

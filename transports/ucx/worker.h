@@ -26,6 +26,7 @@ class UcxPort;
 class UcxWire;
 
 constexpr std::size_t kSmallBytesMax = 16 << 10;
+constexpr std::size_t kPieceBytes = 60 << 10;  // of a body, where UCX's segments are those it has by itself
 
 // UCX's side of a port, which may live longer than that.
 struct Endpoint {
@@ -57,6 +58,8 @@ class Worker {
   const Api& api() const { return api_; }
   int descriptor() const { return descriptor_; }
   const std::vector<std::byte>& address() const { return address_; }
+  // Of a body that is sent at once; both ends must have the same.
+  std::size_t piece_bytes() const { return piece_bytes_; }
   void set_wire(UcxWire* wire) { wire_ = wire; }  // null: messages are dropped
   std::size_t progress();
   bool prepare_wait() { return api_.worker_arm(worker_) == UCS_OK; }
@@ -69,6 +72,7 @@ class Worker {
 
  private:
   Worker(const Api& api, std::string transports);
+  ucs_status_t configure(ucp_config_t* config);
   Status start();
   Status check(ucs_status_t status, std::string_view what) const;
   void force(Endpoint& endpoint);
@@ -85,6 +89,7 @@ class Worker {
   ucp_worker_h worker_ = nullptr;
   int descriptor_ = -1;
   std::vector<std::byte> address_;
+  std::size_t piece_bytes_ = kPieceBytes;
   std::vector<std::unique_ptr<Endpoint>> endpoints_;
   bool has_leaving_ = false;  // some endpoint is not open any more
   std::vector<std::unique_ptr<Op>> ops_;
