@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -41,6 +42,8 @@ std::mutex failure_mutex;  // a test breaks it while a progress thread calls it
 Failure failure;
 std::atomic<int> open_objects;  // listeners, connections, registrations
 Logger say = nullptr;
+
+constexpr std::size_t kTrickleBytes = 4096;  // of a receive that is told to trickle, in one test
 
 struct Registration {
   char* data;
@@ -263,11 +266,13 @@ Answer test_request(void* request, int* is_done, int* size) {
     void* const data =
         is_size ? reinterpret_cast<char*>(&its->size) + its->moved : its->data + (its->moved - sizeof its->size);
     const std::size_t left = (is_size ? 0 : its->size) + sizeof its->size - its->moved;
-    const ssize_t moved = move_bytes(on, data, left);
+    const bool trickles = !on.is_sender && !is_size && is_told("trickle");
+    const ssize_t moved = move_bytes(on, data, trickles ? std::min(left, kTrickleBytes) : left);
     if (moved < 0 && errno == EAGAIN) return Answer::success;
     if (moved <= 0) return gone(on.is_sender ? "send" : "receive", moved == 0 ? 0 : errno);
     its->moved += static_cast<std::size_t>(moved);
     if (its->moved >= sizeof its->size && its->size > its->bytes) return Answer::invalid_usage;
+    if (trickles && its->moved < sizeof its->size + its->size) return Answer::success;
   }
   *is_done = 1;
   const bool lies = !on.is_sender && is_time_to_fail("lie");

@@ -10,6 +10,7 @@
 #include "tests/conformance/tcp_world.h"
 #include "tests/transport_ncclnet/broken_plugin.h"
 #include "transports/ncclnet/ncclnet.h"
+#include "transports/ncclnet/wire.h"
 
 namespace tutti {
 namespace {
@@ -38,7 +39,9 @@ struct Node {
     for (std::size_t i = 0; i < count; ++i) {
       const Event& event = events[i];
       if (event.kind == EventKind::connected) link = event.link;
+      if (event.kind == EventKind::sent) ++sent;
       if (event.kind == EventKind::closed) closed = event.link->status();
+      if (event.kind == EventKind::closed) is_cut_off = event.link->is_cut_off();
       if (event.kind == EventKind::fetched) got.push_back(target);
       if (event.kind == EventKind::fetched) event.link->release(event.token);
       if (event.kind != EventKind::delivery) continue;
@@ -57,7 +60,9 @@ struct Node {
   Status status;
   std::unique_ptr<Transport> transport;
   Link* link = nullptr;
+  int sent = 0;
   Status closed;
+  bool is_cut_off = false;
   std::vector<std::byte> target;
   std::vector<std::vector<std::byte>> got;
 };
@@ -190,7 +195,7 @@ INSTANTIATE_TEST_SUITE_P(
             "NCCL plug-in Test (v9) of FILE cannot be used: device 0 (lo0) moves nothing from or to a host's memory "
             "(ptrSupport 0x2)"},
         Fault{"short messages", "v12",
-              "NCCL plug-in Test (v12) moves at most 4096 bytes at a time on device lo0; expected 65560 or more"}));
+              "NCCL plug-in Test (v12) moves at most 4096 bytes at a time on device lo0; expected 4194304 or more"}));
 
 TEST(Ncclnet, OfSeveralTheFirstThatCanBeUsedIs) {
   const Node node(test_plugin("old") + ",no-such-thing," + test_plugin("v8"));
@@ -288,7 +293,40 @@ INSTANTIATE_TEST_SUITE_P(
                       Breakage{"irecv", 30, "irecv: ncclSystemError (2)"},
                       Breakage{"test of a send", 100, "test of an isend: ncclSystemError (2)"},
                       Breakage{"test of a receive", 100, "test of an irecv: ncclSystemError (2)"},
-                      Breakage{"lie", 30, "test of an irecv: 4294967295 bytes came into a place for 65560"}));
+                      Breakage{"lie", 30, "test of an irecv: 4294967295 bytes came of a body of 1048576"}));
+
+struct Words : fabric::PortUser, fabric::WireUser {
+  void on_sent(std::uint64_t) override {}
+  void on_fetched(std::uint64_t) override {}
+  void on_failed(const std::string& words) override { failed = words; }
+  void on_message(const fabric::Message&) override {}
+  std::string failed;
+};
+
+// What comes over a connection for payloads has no key of its own: who connects has to show it before.
+TEST(Ncclnet, PayloadsAreTakenOnlyFromWhoKnowsTheKey) {
+  const auto plugin = ncclnet::Plugin::load(test_plugin("v10"));
+  ASSERT_TRUE(plugin.is_ok()) << plugin.status().text();
+  ncclnet::NcclnetWire wire(**plugin, *(*plugin)->device({}), {});
+  Words a_words, b_words, other_words;
+  wire.set_user(a_words);
+  const auto a = *wire.open(a_words);
+  const auto b = *wire.open(b_words);
+  const auto other = *wire.open(other_words);
+  std::vector<std::byte> mixed(a->address().begin(), a->address().end());
+  const auto handle = other->address().last(ncclnet::kHandleBytes);
+  std::copy(handle.begin(), handle.end(), mixed.end() - ncclnet::kHandleBytes);
+  ASSERT_TRUE(a->connect(b->address()).is_ok());
+  ASSERT_TRUE(b->connect(mixed).is_ok());
+
+  const Instant give_up = monotonic_now() + 20s;
+  while (other_words.failed.empty() && monotonic_now() < give_up) wire.progress();
+
+  EXPECT_NE(other_words.failed.find("a connection for payloads came with 8 bytes that are not the key of the link"),
+            std::string::npos)
+      << other_words.failed;
+  EXPECT_FALSE(a->is_ready());
+}
 
 // Memory that the plug-in did not let go of may still be written by it: it is never given back.
 TEST(Ncclnet, APlugInThatDoesNotReleaseMemoryCostsMemoryAndNothingElse) {
@@ -300,6 +338,60 @@ TEST(Ncclnet, APlugInThatDoesNotReleaseMemoryCostsMemoryAndNothingElse) {
   break_plugin(copy.path(), "deregMr");
   a.link->close({});
   ASSERT_TRUE(until(a, b, [&] { return !a.closed.is_ok() && !b.closed.is_ok(); }));
+}
+
+// What it had said that it has sent: other connections show the end of the process before all of it has been read.
+TEST(Ncclnet, WhatAProcessHasSentBeforeItEndsComes) {
+  const PluginCopy copy("v10");
+  break_plugin(copy.path(), "");
+  Node a(copy.path());
+  Node b(copy.path());
+  ASSERT_TRUE(join(a, b));
+  break_plugin(copy.path(), "trickle");
+  const std::vector<std::byte> payload = pattern(200'000);
+  ASSERT_TRUE(until(a, b, [&] { return a.link->send({}, payload.data(), payload.size(), 1) == SendState::pending; }));
+  ASSERT_TRUE(until(a, b, [&] { return a.sent == 1; }));
+  ASSERT_TRUE(b.got.empty());
+
+  a.transport.reset();
+  const Instant give_up = monotonic_now() + 20s;
+  while (b.closed.is_ok() && monotonic_now() < give_up) b.poll();
+
+  ASSERT_EQ(b.got.size(), 1u) << b.closed.text();
+  EXPECT_EQ(b.got.front(), payload);
+  EXPECT_FALSE(b.closed.is_ok());
+}
+
+// Payloads may be written to, or read, after their link has ended: no other way may go on with them, and the plug-in
+// is given nothing more.
+TEST(Ncclnet, APlugInThatDoesNotLetGoOfAPayloadIsNotUsedAnyMore) {
+  const PluginCopy copy("v9");
+  break_plugin(copy.path(), "");
+  Node a(copy.path());
+  Node b(copy.path());
+  ASSERT_TRUE(join(a, b));
+  break_plugin(copy.path(), "deregMr");
+  const std::vector<std::byte> payload = pattern(200'000);
+  ASSERT_TRUE(until(a, b, [&] { return a.link->send({}, payload.data(), payload.size(), 1) == SendState::pending; }));
+  ASSERT_TRUE(until(a, b, [&] { return !a.closed.is_ok() && !b.closed.is_ok(); }));
+
+  const Node& refused = a.log.find("has not let go") != std::string::npos ? a : b;
+  const std::string said = refused.closed.text();
+  EXPECT_FALSE(refused.is_cut_off) << said;
+  EXPECT_NE(said.find("NCCL plug-in Test (v9), device lo0 has not let go of memory that was under way, and may still "
+                      "write to it: deregMr: ncclSystemError (2)"),
+            std::string::npos)
+      << said;
+  EXPECT_NE(refused.log.find(said), std::string::npos) << refused.log;
+
+  Node c(copy.path());
+  Node d(copy.path());
+  EXPECT_FALSE(join(c, d));
+  EXPECT_NE(
+      c.closed.text().find("NCCL plug-in Test (v9) is not used any more by this process, since it has not let go "
+                           "of memory: deregMr: ncclSystemError (2)"),
+      std::string::npos)
+      << c.closed.text();
 }
 
 }  // namespace tutti

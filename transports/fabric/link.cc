@@ -14,6 +14,9 @@ constexpr std::uint64_t kTellAfter = kWindow / 4;
 // How long the control connection has to tell that the process has ended, after the library has said that its own
 // has.
 constexpr Nanoseconds kLastWordLimit = std::chrono::milliseconds(100);
+// How long what a process that has ended had sent may take to come. Either it comes or the library fails, long
+// before.
+constexpr Nanoseconds kFetchLimit = std::chrono::seconds(1);
 constexpr std::byte kNothing{};  // where the payload of an empty frame is
 
 }  // namespace
@@ -207,6 +210,7 @@ FetchState FabricLink::fetch(std::uint64_t token, std::byte* target) {
   Slot& its = slot(token);
   if (state_ != State::open) return FetchState::closed;
   its.state = Slot::State::fetching;
+  ++fetching_;
   port_->fetch(its.message, target, token);
   its.message.handle = nullptr;
   return FetchState::pending;
@@ -214,6 +218,8 @@ FetchState FabricLink::fetch(std::uint64_t token, std::byte* target) {
 
 void FabricLink::on_fetched(std::uint64_t token) {
   slot(token).state = Slot::State::delivered;
+  --fetching_;
+  attend();
   transport_.emit({.kind = EventKind::fetched, .link = this, .token = token});
 }
 
@@ -237,12 +243,14 @@ void FabricLink::on_control_closed() {
   const std::string why =
       has_farewell ? format("the peer ended it: {}", farewell_.reason) : control_->status().text();
   const bool is_cut_off = has_farewell ? farewell_.is_cut_off : control_->is_cut_off();
+  if (state_ == State::open && !has_farewell && !is_cut_off) fetches_until_ = transport_.now() + kFetchLimit;
   // The control connection's words are the better ones where the library has only said that its own is gone.
   end(control_->status().is_ok() ? Code::peer_lost : control_->status().code(), why, is_cut_off);
 }
 
 void FabricLink::on_failed(const std::string& words) {
-  if (state_ != State::greeting && state_ != State::open) return;
+  fetches_until_ = {};
+  if (state_ != State::greeting && state_ != State::open) return attend();
   end(Code::peer_lost, format("{}: {}", transport_.wire().limits().library, words), true);
   deadline_ = transport_.now() + kLastWordLimit;
 }
@@ -340,7 +348,23 @@ void FabricLink::end_watched(const std::string& why, Instant now) {
   deadline_ = now + kLastWordLimit;
 }
 
+// Another way must not go on where the library may still write: so the peer is lost.
+void FabricLink::distrust(const std::string& why) {
+  is_cut_off_ = false;
+  status_ =
+      Status(status_.code(), format("{}. {} has not let go of memory that was under way, and may still write to "
+                                    "it: {}. Restart this process",
+                                    status_.text(), transport_.wire().limits().library, why));
+  transport_.log().write(LogLevel::error, transport_.capabilities().name, "{}", status_.text());
+}
+
 // ---- Moving on
+
+bool FabricLink::awaits_fetches() const { return fetching_ > 0 && transport_.now() < fetches_until_; }
+
+Instant FabricLink::deadline() const {
+  return state_ == State::ending && is_control_closed_ ? fetches_until_ : deadline_;
+}
 
 bool FabricLink::has_work() const {
   switch (state_) {
@@ -349,7 +373,7 @@ bool FabricLink::has_work() const {
     case State::open:
       return may_hand_out() || owes_word() || asked_for_ < drains_until_;
     case State::ending:
-      return may_hand_out() || is_control_closed_;
+      return may_hand_out() || (is_control_closed_ && !awaits_fetches());
     case State::closing:
       return is_control_closed_ && is_withdrawn();
     case State::connecting:
@@ -393,9 +417,11 @@ std::size_t FabricLink::work(std::span<Event> out, Instant now) {
     event.bytes = message.bytes;
     if (!message.is_large) event.data = message.bytes > 0 ? message.data : &kNothing;
   }
-  if (state_ == State::ending && !may_hand_out() && (is_control_closed_ || now >= deadline_)) begin_closing();
+  if (state_ == State::ending && !may_hand_out() && !awaits_fetches() && (is_control_closed_ || now >= deadline_))
+    begin_closing();
   if (state_ == State::closing && is_control_closed_ && is_withdrawn()) {
     state_ = State::closed;
+    if (const std::string why = port_ ? port_->unreleased() : ""; !why.empty()) distrust(why);
     is_known_ ? transport_.emit({.kind = EventKind::closed, .link = this}) : transport_.bury(*this);
   }
   return count;

@@ -48,7 +48,7 @@ class FabricLink final : public Link, private PortUser {
   Link* control() const { return control_; }
   bool is_closed() const { return state_ == State::closed; }
   bool is_closing() const { return state_ == State::closing || state_ == State::closed; }
-  Instant deadline() const { return deadline_; }
+  Instant deadline() const;
   void make_known() { is_known_ = true; }
   void on_control_connected();
   void on_control_word(std::span<const std::byte> bytes);
@@ -70,7 +70,7 @@ class FabricLink final : public Link, private PortUser {
     connecting,  // the control connection
     greeting,
     open,
-    ending,   // nothing more comes; what has come is handed out
+    ending,   // nothing more comes; what has come is handed out, of a process that has ended also what was asked for
     closing,  // the port withdraws what is under way
     closed,
   };
@@ -95,10 +95,12 @@ class FabricLink final : public Link, private PortUser {
   bool say(Head::Kind kind);
   bool owes_word() const;
   bool may_hand_out() const;
+  bool awaits_fetches() const;
   bool watch_losses(Instant now, Nanoseconds limit);
   void end_watched(const std::string& why, Instant now);
   void end(Code code, const std::string& why, bool is_cut_off);
   void begin_closing();
+  void distrust(const std::string& why);
   void violated(const std::string& what);
   void attend();
 
@@ -138,6 +140,8 @@ class FabricLink final : public Link, private PortUser {
   std::vector<Slot> slots_;  // none before the link is open
   std::uint64_t next_receive_ = 0;
   std::uint64_t consumed_ = 0;
+  std::size_t fetching_ = 0;
+  Instant fetches_until_{};        // ending: those that have begun may end
   std::uint64_t told_ = 0;         // of it the peer knows this
   std::uint64_t asked_until_ = 0;  // the peer wants to know when it is so much
   bool is_pinged_ = false;         // and now

@@ -99,6 +99,17 @@ bool PullPort::flush() {
   return flush_bodies();
 }
 
+// A body counts as said when the library is done with it: one that is long under way is not lost.
+void PullPort::body_sent(std::uint64_t cookie) {
+  ++said_;
+  user_.on_sent(cookie);
+}
+
+void PullPort::body_taken(std::uint64_t token) {
+  ++heard_;
+  user_.on_fetched(token);
+}
+
 void PullPort::abandon() {
   announced_.clear();
   pulled_.clear();

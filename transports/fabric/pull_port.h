@@ -37,7 +37,7 @@ class PullPort : public Port {
   bool hear(std::span<const std::byte> first, std::span<const std::byte> body, WireUser& user);
   // Says what there was no room for before. False: there still is none.
   bool flush();
-  bool is_ready() const final { return is_greeted_; }
+  bool is_ready() const override { return is_greeted_; }
   std::optional<Counts> counts() const final { return Counts{said_, heard_}; }
   // Of a large message; its handle is an Offer.
   static void give_back(const Message& message);
@@ -60,6 +60,9 @@ class PullPort : public Port {
   virtual void on_chunk(std::uint64_t number, std::uint64_t offset, std::span<const std::byte> bytes);
   std::array<std::byte, kPreambleBytes> chunk_preamble(std::uint64_t number, std::uint64_t offset) const;
   void note_chunk_said() { ++said_; }
+
+  void body_sent(std::uint64_t cookie);
+  void body_taken(std::uint64_t token);
 
   PortUser& user() { return user_; }
   std::uint64_t key() const { return key_; }

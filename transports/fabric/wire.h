@@ -11,8 +11,8 @@
 //  progress() alone.
 //  - A port that fails says so once, with the library's own words, and moves nothing from then on.
 //  - Port::close() withdraws what is under way. Memory of the caller's (bodies of large messages, targets of fetches)
-//    is not touched any more once is_closed() is true, which progress() brings about; nothing is reported of the port
-//    after close().
+//    is not touched any more once is_closed() is true, which progress() brings about, unless unreleased() says
+//    otherwise; nothing is reported of the port after close().
 #pragma once
 
 #include <cstddef>
@@ -87,6 +87,8 @@ class Port {
   virtual void fetch(const Message& message, std::byte* target, std::uint64_t token) = 0;
   virtual void close() = 0;
   virtual bool is_closed() const = 0;
+  // Of a closed port: what the library has said instead of letting go of the caller's memory, which it may still use.
+  virtual std::string unreleased() const { return {}; }
   // Nothing where the library vouches for every message or says that the port has failed.
   virtual std::optional<Counts> counts() const { return std::nullopt; }
 };

@@ -10,10 +10,10 @@ Result<std::unique_ptr<Transport>> make_ncclnet_transport(std::unique_ptr<Transp
   if (!plugin) return plugin.status();
   auto device = (*plugin)->device(options.device);
   if (!device) return device.status();
-  if (device->message_bytes_max < ncclnet::kMessageBytesMax) {
+  if (device->message_bytes_max < ncclnet::kLargeBytesMax) {
     return Status(Code::unsupported,
                   format("{} moves at most {} bytes at a time on device {}; expected {} or more",
-                         (*plugin)->describe(), device->message_bytes_max, device->name, ncclnet::kMessageBytesMax));
+                         (*plugin)->describe(), device->message_bytes_max, device->name, ncclnet::kLargeBytesMax));
   }
   options.fabric.log.write(LogLevel::info, "ncclnet", "{} of {} uses device {}, {}", (*plugin)->describe(),
                            (*plugin)->file(), device->index, device->name);

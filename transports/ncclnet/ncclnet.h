@@ -3,9 +3,9 @@
 // transports/fabric.
 //
 // The plug-in is loaded at run time, in version 8 to 12 of the interface (NCCL 2.20 and later); nothing of NCCL
-// itself is needed. A link is a connection in each direction. A frame above 16 KiB is announced; its payload goes in
-// pieces when the receiver has said where to. All is copied on both sides (connection.h says why), in 1 MiB for
-// each link.
+// itself is needed. A link is two connections in each direction, with 274 KiB of registered memory for small frames. A
+// frame above 16 KiB is announced; its payload goes from memory to memory when the receiver has said where to
+// (connection.h says how the plug-in lets go of both).
 //
 // Plug-ins have nothing to sleep on: a process that waits longer than it spins and yields looks every 50 us to 1 ms.
 #pragma once

@@ -267,6 +267,16 @@ std::string Plugin::words_of(Answer answer, std::string_view call) const {
                 warning.empty() ? "" : ", its last warning: ", warning);
 }
 
+void Plugin::distrust(const std::string& words) {
+  const std::lock_guard lock(mutex_);
+  distrusted_ = words;
+}
+
+std::string Plugin::distrusted() const {
+  const std::lock_guard lock(mutex_);
+  return distrusted_;
+}
+
 Result<Plugin*> Plugin::load_file(const std::string& file) {
   static std::mutex mutex;
   static auto* const loaded = new std::map<std::string, std::unique_ptr<Plugin>>;  // threads of theirs may be at work

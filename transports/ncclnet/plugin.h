@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,6 +55,9 @@ class Plugin {
   Result<Device> device(const std::string& wanted);
   // "isend: ncclSystemError (2), its last warning: no route to host"
   std::string words_of(Answer answer, std::string_view call) const;
+  // It may still use memory that it should have let go of, in its own words: no more is given to it.
+  void distrust(const std::string& words);
+  std::string distrusted() const;  // empty: it is trusted
 
   // The plug-in's own functions; see NCCL's documentation. Null objects after a success: not yet.
   virtual Answer listen(int device, Handle& handle, void** listener) = 0;
@@ -85,6 +89,8 @@ class Plugin {
   const int version_;
   const std::string name_;
   const pid_t pid_;
+  mutable std::mutex mutex_;
+  std::string distrusted_;
 };
 
 }  // namespace tutti::ncclnet

@@ -1,6 +1,7 @@
 #include "transports/ncclnet/wire.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "src/base/bytes.h"
@@ -12,9 +13,10 @@ namespace tutti::ncclnet {
 
 namespace {
 
-constexpr std::size_t kSmallBytesMax = 16 << 10;
-constexpr std::size_t kLargeBytesMax = 4 << 20;
 constexpr double kBytesPerSecondGuess = 2.5e9;
+constexpr Nanoseconds kLastBodiesLimit = std::chrono::seconds(1);
+// Since anything has moved. Longer between two payloads are networks so slow that what the system keeps is enough.
+constexpr Nanoseconds kAwakeLimit = std::chrono::milliseconds(1);
 // Of the software on both sides; a device's own comes to it.
 constexpr Nanoseconds kLatencyGuess = std::chrono::microseconds(10);
 
@@ -23,10 +25,12 @@ constexpr Nanoseconds kLatencyGuess = std::chrono::microseconds(10);
 // ---- Port
 
 NcclnetPort::NcclnetPort(NcclnetWire& wire, fabric::PortUser& user, std::uint64_t key)
-    : ChunkPort(user, key, kMessageBytesMax - fabric::kPreambleBytes),
+    : PullPort(user, key),
       wire_(wire),
-      sender_(wire.plugin_, wire.device_.index),
-      receiver_(wire.plugin_, wire.device_.index) {
+      sender_(wire.plugin_, wire.device_.index, kPlacesMax),
+      receiver_(wire.plugin_, wire.device_.index, kPlacesMax),
+      body_sender_(wire.plugin_, wire.device_.index, 1),
+      body_receiver_(wire.plugin_, wire.device_.index, 1) {
   wire_.ports_.push_back(this);
 }
 
@@ -38,9 +42,11 @@ NcclnetPort::~NcclnetPort() {
 
 Status NcclnetPort::listen() {
   TUTTI_RETURN_IF_ERROR(receiver_.listen());
+  TUTTI_RETURN_IF_ERROR(body_receiver_.listen());
   ByteWriter<std::vector<std::byte>> out;
   out.put(key());
   out.put(std::span<const std::byte>(receiver_.handle().bytes));
+  out.put(std::span<const std::byte>(body_receiver_.handle().bytes));
   address_ = out.take();
   return {};
 }
@@ -48,80 +54,114 @@ Status NcclnetPort::listen() {
 Status NcclnetPort::connect(std::span<const std::byte> peer_address) {
   if (peer_address.size() != address_.size())
     return {Code::invalid, format("{} bytes are no address of {}", peer_address.size(), wire_.limits_.library)};
-  sender_.start(peer_address.subspan(sizeof(std::uint64_t)));
+  const auto handles = peer_address.subspan(sizeof(std::uint64_t));
+  sender_.start(handles.first(kHandleBytes));
+  body_sender_.start(handles.subspan(kHandleBytes));
   greet(load_little_endian<std::uint64_t>(peer_address.data()));
   return {};
 }
 
-bool NcclnetPort::send(std::span<const std::byte> first, std::span<const std::byte> body, std::uint64_t chunk_of) {
-  if (!may_move()) return false;
-  const Step step = sender_.send(first, body, chunk_of);
-  if (step == Step::failed) fail(sender_.words());
+bool NcclnetPort::has_moved(Step step, const Connection& its) {
+  if (step == Step::failed && broken_.empty()) {
+    broken_ = its.words();
+    broken_at_ = monotonic_now();
+  }
   return step == Step::moved;
 }
 
-bool NcclnetPort::say(std::span<const std::byte> first, const std::byte* body, std::size_t bytes) {
-  return send(first, {body, bytes}, 0);
+// A process that has ended may have sent payloads before, and taken some, which shows later than its end on another
+// connection: the port fails once nothing more can come of the connections for bodies.
+void NcclnetPort::look_at_failure() {
+  if (broken_.empty() || !may_move()) return;
+  const auto is_idle = [](const Connection& its) { return its.under_way() == 0 || !its.words().empty(); };
+  const bool is_over = monotonic_now() - broken_at_ >= kLastBodiesLimit;
+  if (is_over || (is_idle(body_receiver_) && is_idle(body_sender_))) fail(broken_);
 }
 
-bool NcclnetPort::say_in_place(std::span<const std::byte> first, const std::byte* body, std::size_t bytes,
-                               std::uint64_t number) {
-  return send(first, {body, bytes}, number);
+bool NcclnetPort::say(std::span<const std::byte> first, const std::byte* body, std::size_t bytes) {
+  return may_send() && has_moved(sender_.send(first, {body, bytes}), sender_);
+}
+
+// NCCL's interface knows no const.
+bool NcclnetPort::send_body(std::uint64_t, const std::byte* body, std::size_t bytes, std::uint64_t cookie) {
+  return may_send() && has_shown_key_ &&
+         has_moved(body_sender_.lend(const_cast<std::byte*>(body), bytes, cookie), body_sender_);
+}
+
+bool NcclnetPort::take_body(std::uint64_t, std::byte* target, std::size_t bytes, std::uint64_t token) {
+  return may_move() && has_moved(body_receiver_.lend(target, bytes, token), body_receiver_);
 }
 
 std::size_t NcclnetPort::progress() {
   std::size_t moved = come_together();
   if (receiver_.is_connected()) moved += take_messages();
-  if (sender_.is_connected()) moved += finish_sends();
-  if (may_move() && sender_.is_connected()) static_cast<void>(flush());
+  if (body_receiver_.is_connected()) moved += take_bodies();
+  moved += finish_sends();
+  look_at_failure();
+  if (may_send() && sender_.is_connected()) static_cast<void>(flush());
   return moved;
 }
 
 bool NcclnetPort::has_news() {
-  return may_move() && ((receiver_.is_connected() && receiver_.look() != Step::nothing) ||
-                        (sender_.is_connected() && sender_.look() != Step::nothing));
+  if (!may_move()) return false;
+  const std::array<Connection*, 4> all = {&receiver_, &sender_, &body_receiver_, &body_sender_};
+  return std::any_of(all.begin(), all.end(), [](Connection* its) { return its->look() != Step::nothing; });
 }
 
 std::size_t NcclnetPort::come_together() {
   std::size_t moved = 0;
-  if (may_move() && !sender_.is_connected()) {
-    const Step step = sender_.connect();
-    if (step == Step::failed) fail(sender_.words());
-    moved += step == Step::moved ? 1 : 0;
+  for (Sender* const its : {&sender_, &body_sender_}) {
+    if (may_send() && !its->is_connected()) moved += has_moved(its->connect(), *its) ? 1 : 0;
   }
-  if (may_move() && !receiver_.is_connected()) {
-    const Step step = receiver_.accept();
-    if (step == Step::failed) fail(receiver_.words());
-    moved += step == Step::moved ? 1 : 0;
+  for (Receiver* const its : {&receiver_, &body_receiver_}) {
+    if (may_move() && !its->is_connected()) moved += has_moved(its->accept(), *its) ? 1 : 0;
+  }
+  if (may_send() && !has_shown_key_) {
+    std::array<std::byte, sizeof(std::uint64_t)> said;
+    store_little_endian(said.data(), peer_key());
+    has_shown_key_ = has_moved(body_sender_.send(said, {}), body_sender_);
   }
   return moved;
 }
 
 std::size_t NcclnetPort::take_messages() {
   std::size_t moved = 0;
-  while (may_move() && moved < kPlaces) {
-    std::span<const std::byte> message;
-    const Step step = receiver_.receive(message);
-    if (step == Step::failed) fail(receiver_.words());
-    if (step != Step::moved) break;
+  Arrival arrival;
+  while (may_move() && moved < kPlacesMax && has_moved(receiver_.receive(arrival), receiver_)) {
     ++moved;
-    if (!hear(message, *wire_.user_))
+    if (!hear(arrival.message, *wire_.user_))
       fail(format("{} bytes came without the key of the link: not from the peer, or not what it sent",
-                  message.size()));
+                  arrival.message.size()));
     receiver_.give_back();
+  }
+  return moved;
+}
+
+void NcclnetPort::check_key(std::span<const std::byte> said) {
+  are_bodies_the_peers_ =
+      said.size() == sizeof(std::uint64_t) && load_little_endian<std::uint64_t>(said.data()) == key();
+  if (!are_bodies_the_peers_)
+    fail(format("a connection for payloads came with {} bytes that are not the key of the link: not from the peer",
+                said.size()));
+}
+
+std::size_t NcclnetPort::take_bodies() {
+  std::size_t moved = 0;
+  Arrival arrival;
+  while (may_move() && has_moved(body_receiver_.receive(arrival), body_receiver_)) {
+    ++moved;
+    arrival.is_body ? body_taken(arrival.tag) : check_key(arrival.message);
   }
   return moved;
 }
 
 std::size_t NcclnetPort::finish_sends() {
   std::size_t moved = 0;
-  while (may_move()) {
-    std::uint64_t chunk_of = 0;
-    const Step step = sender_.finish(chunk_of);
-    if (step == Step::failed) fail(sender_.words());
-    if (step != Step::moved) break;
+  Sent sent;
+  while (may_move() && has_moved(sender_.finish(sent), sender_)) ++moved;
+  while (may_move() && has_moved(body_sender_.finish(sent), body_sender_)) {
     ++moved;
-    if (chunk_of != 0) chunk_said(chunk_of);
+    if (sent.is_body) body_sent(sent.tag);
   }
   return moved;
 }
@@ -136,12 +176,21 @@ void NcclnetPort::close() {
   std::erase_if(wire_.failed_, [this](const auto& each) { return each.first == this; });
   std::erase(wire_.ports_, this);
   wire_.closing_.push_back(this);
-  abandon_chunks();
+  abandon();
 }
 
+// Whoever may still be written to is closed first.
 void NcclnetPort::tear_down() {
-  sender_.close();
+  body_receiver_.close();
+  body_sender_.close();
   receiver_.close();
+  sender_.close();
+  is_torn_down_ = true;
+  if (const std::string why = unreleased(); !why.empty()) wire_.plugin_.distrust(why);
+}
+
+std::string NcclnetPort::unreleased() const {
+  return body_receiver_.refusal().empty() ? body_sender_.refusal() : body_receiver_.refusal();
 }
 
 // ---- Wire
@@ -151,7 +200,7 @@ NcclnetWire::NcclnetWire(Plugin& plugin, Device device, Log log)
   limits_.name = "ncclnet";
   limits_.library = format("{}, device {}", plugin_.describe(), device_.name);
   // Which version of the interface a process has of a plug-in makes no difference on the wire.
-  limits_.kind = format("ncclnet 1 {}", plugin_.name());
+  limits_.kind = format("ncclnet 2 {}", plugin_.name());
   limits_.small_bytes_max = kSmallBytesMax;
   limits_.large_bytes_max = kLargeBytesMax;
   limits_.bytes_per_second = device_.bytes_per_second > 0 ? device_.bytes_per_second : kBytesPerSecondGuess;
@@ -160,6 +209,11 @@ NcclnetWire::NcclnetWire(Plugin& plugin, Device device, Log log)
 }
 
 Result<std::unique_ptr<fabric::Port>> NcclnetWire::open(fabric::PortUser& user) {
+  if (const std::string why = plugin_.distrusted(); !why.empty()) {
+    return Status(Code::unsupported, format("{} is not used any more by this process, since it has not let go of "
+                                            "memory: {}",
+                                            plugin_.describe(), why));
+  }
   std::array<std::byte, sizeof(std::uint64_t)> random{};
   TUTTI_RETURN_IF_ERROR(secure_random(random));
   auto port = std::make_unique<NcclnetPort>(*this, user, load_little_endian<std::uint64_t>(random.data()));
@@ -175,13 +229,17 @@ std::size_t NcclnetWire::progress() {
   for (const auto& [port, words] : failed) port->report(words);
   for (NcclnetPort* const port : std::exchange(closing_, {})) port->tear_down();
   write_words(log_);
+  if (moved > 0) moved_at_ = monotonic_now();
   return moved + failed.size();
 }
 
-// With nothing to sleep on, what has come until now has to be asked for.
+// With nothing to sleep on, what has come until now has to be asked for. A plug-in may move something only while it
+// is asked: so nobody sleeps while payloads go fast.
 bool NcclnetWire::prepare_wait() {
   const auto has_news = [](NcclnetPort* port) { return port->has_news(); };
-  return failed_.empty() && closing_.empty() && std::none_of(ports_.begin(), ports_.end(), has_news);
+  if (!failed_.empty() || !closing_.empty() || std::any_of(ports_.begin(), ports_.end(), has_news)) return false;
+  const auto has_bodies = [](const NcclnetPort* port) { return port->has_bodies_under_way(); };
+  return monotonic_now() - moved_at_ >= kAwakeLimit || std::none_of(ports_.begin(), ports_.end(), has_bodies);
 }
 
 }  // namespace tutti::ncclnet
