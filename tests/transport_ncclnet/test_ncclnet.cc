@@ -45,6 +45,10 @@ struct Node {
       if (event.kind == EventKind::fetched) got.push_back(target);
       if (event.kind == EventKind::fetched) event.link->release(event.token);
       if (event.kind != EventKind::delivery) continue;
+      if (holds) {
+        held.push_back(event);
+        continue;
+      }
       target.assign(event.bytes, std::byte{});
       if (event.data == nullptr && event.bytes > 0) {
         static_cast<void>(event.link->fetch(event.token, target.data()));
@@ -61,6 +65,8 @@ struct Node {
   std::unique_ptr<Transport> transport;
   Link* link = nullptr;
   int sent = 0;
+  bool holds = false;  // fetches nothing
+  std::vector<Event> held;
   Status closed;
   bool is_cut_off = false;
   std::vector<std::byte> target;
@@ -338,6 +344,30 @@ TEST(Ncclnet, APlugInThatDoesNotReleaseMemoryCostsMemoryAndNothingElse) {
   break_plugin(copy.path(), "deregMr");
   a.link->close({});
   ASSERT_TRUE(until(a, b, [&] { return !a.closed.is_ok() && !b.closed.is_ok(); }));
+}
+
+// More at a time than a plug-in is given, both ways: who waits for room to receive goes on sending.
+TEST(Ncclnet, PayloadsBothWaysDoNotWaitForEachOther) {
+  Node a(test_plugin("v10"));
+  Node b(test_plugin("v10"));
+  ASSERT_TRUE(join(a, b));
+  constexpr std::size_t kFrames = ncclnet::kLentMax + 4;
+  const std::vector<std::byte> payload = pattern(100'000);
+  a.holds = b.holds = true;
+  for (std::uint64_t i = 0; i < kFrames; ++i) {
+    for (Node* const node : {&a, &b})
+      ASSERT_TRUE(
+          until(a, b, [&] { return node->link->send({}, payload.data(), payload.size(), i) == SendState::pending; }));
+  }
+  ASSERT_TRUE(until(a, b, [&] { return a.held.size() == kFrames && b.held.size() == kFrames; }));
+
+  std::vector<std::vector<std::byte>> targets(2 * kFrames, std::vector<std::byte>(payload.size()));
+  auto target = targets.begin();
+  for (Node* const node : {&a, &b}) {
+    for (const Event& event : node->held) static_cast<void>(event.link->fetch(event.token, (target++)->data()));
+  }
+  ASSERT_TRUE(until(a, b, [&] { return a.got.size() == kFrames && b.got.size() == kFrames; }));
+  for (const auto& each : targets) ASSERT_EQ(each, payload);
 }
 
 // What it had said that it has sent: other connections show the end of the process before all of it has been read.

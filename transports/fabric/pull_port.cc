@@ -60,7 +60,8 @@ void PullPort::fetch(const Message& message, std::byte* target, std::uint64_t to
   const std::uint64_t number = offer->number;
   offers_.erase(number);
   delete offer;
-  owe({What::pull, number, target, message.bytes, token, false});
+  wanted_.push_back({number, target, message.bytes, token});
+  static_cast<void>(flush());
 }
 
 void PullPort::give_back(const Message& message) {
@@ -75,20 +76,16 @@ void PullPort::owe(const Owed& owed) {
   static_cast<void>(flush());
 }
 
-bool PullPort::pay(Owed& owed) {
-  if (owed.what == What::pull && !owed.is_ready) {
-    if (!take_body(owed.number, owed.target, owed.bytes, owed.token)) return false;
-    owed.is_ready = true;
-  }
-  return say(owed.what, owed.number, nullptr, nullptr, 0);
-}
-
+// Whatever waits for the peer's bodies must not keep back those that the peer waits for.
 bool PullPort::flush() {
   if (!can_say_) return true;
-  while (!owed_.empty()) {
-    if (!pay(owed_.front())) return false;
-    owed_.pop_front();
+  while (!wanted_.empty()) {
+    const Wanted its = wanted_.front();
+    if (!take_body(its.number, its.target, its.bytes, its.token)) break;
+    wanted_.pop_front();
+    owed_.push_back({What::pull, its.number});
   }
+  while (!owed_.empty() && say(owed_.front().what, owed_.front().number, nullptr, nullptr, 0)) owed_.pop_front();
   while (!pulled_.empty()) {
     const auto found = announced_.find(pulled_.front());
     const Announced its = found->second;
@@ -96,7 +93,7 @@ bool PullPort::flush() {
     announced_.erase(found);
     pulled_.pop_front();
   }
-  return flush_bodies();
+  return flush_bodies() && owed_.empty() && wanted_.empty();
 }
 
 // A body counts as said when the library is done with it: one that is long under way is not lost.
@@ -113,6 +110,7 @@ void PullPort::body_taken(std::uint64_t token) {
 void PullPort::abandon() {
   announced_.clear();
   pulled_.clear();
+  wanted_.clear();
   owed_.clear();
 }
 

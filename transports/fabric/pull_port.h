@@ -81,19 +81,20 @@ class PullPort : public Port {
     PullPort* port;
     std::uint64_t number;
   };
+  struct Wanted {
+    std::uint64_t number = 0;
+    std::byte* target = nullptr;
+    std::size_t bytes = 0;
+    std::uint64_t token = 0;
+  };
   struct Owed {
     What what = What::pull;
     std::uint64_t number = 0;
-    std::byte* target = nullptr;  // pull: with the place to be made ready first
-    std::size_t bytes = 0;
-    std::uint64_t token = 0;
-    bool is_ready = false;
   };
 
   bool say(What what, std::uint64_t number, const Head* head, const std::byte* body, std::size_t bytes);
   void put_preamble(std::byte* to, What what, std::uint64_t number, std::uint64_t offset) const;
   void owe(const Owed& owed);
-  bool pay(Owed& owed);
   void on_hello(std::uint64_t number);
   void on_pull(std::uint64_t number);
   void on_drop(std::uint64_t number);
@@ -109,6 +110,7 @@ class PullPort : public Port {
   std::uint64_t next_number_ = 1;
   std::unordered_map<std::uint64_t, Announced> announced_;
   std::deque<std::uint64_t> pulled_;  // bodies that are wanted and had no room
+  std::deque<Wanted> wanted_;         // bodies for which no place was ready
   std::deque<Owed> owed_;
   std::unordered_map<std::uint64_t, Offer*> offers_;  // of the peer, neither fetched nor given back
 };
