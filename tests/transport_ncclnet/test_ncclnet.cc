@@ -91,6 +91,21 @@ bool join(Node& a, Node& b) {
   return a.link != nullptr && b.link != nullptr;
 }
 
+// Two nodes over a plug-in that a test breaks.
+struct Pair {
+  explicit Pair(const char* version) : copy(version), a(copy.path()), b(copy.path()) {}
+  // With a link, under which this goes wrong from now on.
+  bool join_and_break(const char* what) {
+    const bool is_joined = join(a, b);
+    break_plugin(copy.path(), what);
+    return is_joined;
+  }
+
+  const PluginCopy copy;
+  Node a;
+  Node b;
+};
+
 std::vector<std::byte> pattern(std::size_t bytes) {
   std::vector<std::byte> made(bytes);
   for (std::size_t i = 0; i < bytes; ++i) made[i] = static_cast<std::byte>(i * 7 + i / 251);
@@ -336,12 +351,9 @@ TEST(Ncclnet, PayloadsAreTakenOnlyFromWhoKnowsTheKey) {
 
 // Memory that the plug-in did not let go of may still be written by it: it is never given back.
 TEST(Ncclnet, APlugInThatDoesNotReleaseMemoryCostsMemoryAndNothingElse) {
-  const PluginCopy copy("v12");
-  break_plugin(copy.path(), "");
-  Node a(copy.path());
-  Node b(copy.path());
-  ASSERT_TRUE(join(a, b));
-  break_plugin(copy.path(), "deregMr");
+  Pair pair("v12");
+  auto& [copy, a, b] = pair;
+  ASSERT_TRUE(pair.join_and_break("deregMr"));
   a.link->close({});
   ASSERT_TRUE(until(a, b, [&] { return !a.closed.is_ok() && !b.closed.is_ok(); }));
 }
@@ -372,12 +384,9 @@ TEST(Ncclnet, PayloadsBothWaysDoNotWaitForEachOther) {
 
 // What it had said that it has sent: other connections show the end of the process before all of it has been read.
 TEST(Ncclnet, WhatAProcessHasSentBeforeItEndsComes) {
-  const PluginCopy copy("v10");
-  break_plugin(copy.path(), "");
-  Node a(copy.path());
-  Node b(copy.path());
-  ASSERT_TRUE(join(a, b));
-  break_plugin(copy.path(), "trickle");
+  Pair pair("v10");
+  auto& [copy, a, b] = pair;
+  ASSERT_TRUE(pair.join_and_break("trickle"));
   const std::vector<std::byte> payload = pattern(200'000);
   ASSERT_TRUE(until(a, b, [&] { return a.link->send({}, payload.data(), payload.size(), 1) == SendState::pending; }));
   ASSERT_TRUE(until(a, b, [&] { return a.sent == 1; }));
@@ -395,12 +404,9 @@ TEST(Ncclnet, WhatAProcessHasSentBeforeItEndsComes) {
 // Payloads may be written to, or read, after their link has ended: no other way may go on with them, and the plug-in
 // is given nothing more.
 TEST(Ncclnet, APlugInThatDoesNotLetGoOfAPayloadIsNotUsedAnyMore) {
-  const PluginCopy copy("v9");
-  break_plugin(copy.path(), "");
-  Node a(copy.path());
-  Node b(copy.path());
-  ASSERT_TRUE(join(a, b));
-  break_plugin(copy.path(), "deregMr");
+  Pair pair("v9");
+  auto& [copy, a, b] = pair;
+  ASSERT_TRUE(pair.join_and_break("deregMr"));
   const std::vector<std::byte> payload = pattern(200'000);
   ASSERT_TRUE(until(a, b, [&] { return a.link->send({}, payload.data(), payload.size(), 1) == SendState::pending; }));
   ASSERT_TRUE(until(a, b, [&] { return !a.closed.is_ok() && !b.closed.is_ok(); }));

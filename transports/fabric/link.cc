@@ -210,7 +210,6 @@ FetchState FabricLink::fetch(std::uint64_t token, std::byte* target) {
   Slot& its = slot(token);
   if (state_ != State::open) return FetchState::closed;
   its.state = Slot::State::fetching;
-  ++fetching_;
   port_->fetch(its.message, target, token);
   its.message.handle = nullptr;
   return FetchState::pending;
@@ -218,8 +217,6 @@ FetchState FabricLink::fetch(std::uint64_t token, std::byte* target) {
 
 void FabricLink::on_fetched(std::uint64_t token) {
   slot(token).state = Slot::State::delivered;
-  --fetching_;
-  attend();
   transport_.emit({.kind = EventKind::fetched, .link = this, .token = token});
 }
 
@@ -250,7 +247,7 @@ void FabricLink::on_control_closed() {
 
 void FabricLink::on_failed(const std::string& words) {
   fetches_until_ = {};
-  if (state_ != State::greeting && state_ != State::open) return attend();
+  if (state_ != State::greeting && state_ != State::open) return;
   end(Code::peer_lost, format("{}: {}", transport_.wire().limits().library, words), true);
   deadline_ = transport_.now() + kLastWordLimit;
 }
@@ -360,7 +357,10 @@ void FabricLink::distrust(const std::string& why) {
 
 // ---- Moving on
 
-bool FabricLink::awaits_fetches() const { return fetching_ > 0 && transport_.now() < fetches_until_; }
+bool FabricLink::awaits_fetches() const {
+  const auto is_fetching = [](const Slot& slot) { return slot.state == Slot::State::fetching; };
+  return transport_.now() < fetches_until_ && std::any_of(slots_.begin(), slots_.end(), is_fetching);
+}
 
 Instant FabricLink::deadline() const {
   return state_ == State::ending && is_control_closed_ ? fetches_until_ : deadline_;

@@ -140,7 +140,6 @@ class FabricLink final : public Link, private PortUser {
   std::vector<Slot> slots_;  // none before the link is open
   std::uint64_t next_receive_ = 0;
   std::uint64_t consumed_ = 0;
-  std::size_t fetching_ = 0;
   Instant fetches_until_{};        // ending: those that have begun may end
   std::uint64_t told_ = 0;         // of it the peer knows this
   std::uint64_t asked_until_ = 0;  // the peer wants to know when it is so much

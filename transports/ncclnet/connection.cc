@@ -121,10 +121,9 @@ Answer Connection::release(const Request& request) {
 
 void Connection::close_connection() {
   if (connection_ == nullptr) return;
-  bool has_lent = held_.is_lent;
-  if (held_.is_lent) static_cast<void>(release(held_));
+  const bool has_lent = lent_ > 0 || held_.is_lent;
+  if (held_.is_lent) requests_.push_back(held_);
   for (const Request& request : requests_) {
-    has_lent |= request.is_lent;
     if (request.is_lent) static_cast<void>(release(request));
   }
   places_.release(connection_);

@@ -43,7 +43,7 @@ class Places {
   Places& operator=(const Places&) = delete;
 
   Answer open(void* connection);
-  // The connection is to be closed now. False: the plug-in refuses, and the memory is never used again.
+  // The connection is to be closed now. Where the plug-in refuses the memory is never used again.
   void release(void* connection);
   void keep_for_ever() { must_stay_ = true; }
 

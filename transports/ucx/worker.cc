@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
-#include <string_view>
 #include <utility>
 
 #include "src/base/format.h"
@@ -44,7 +43,7 @@ bool surely_has_tcp(std::string transports) {
   };
   if (transports.empty()) transports = variable("UCX_TLS");
   if (transports.starts_with('^')) return false;
-  if (transports != "" && transports != "all") return ("," + transports + ",").find(",tcp,") != std::string::npos;
+  if (!transports.empty() && transports != "all") return ("," + transports + ",").find(",tcp,") != std::string::npos;
   const std::string devices = variable("UCX_NET_DEVICES");
   return devices.empty() || devices == "all";
 }
