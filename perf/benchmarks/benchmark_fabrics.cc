@@ -17,7 +17,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -111,7 +110,10 @@ struct Side {
   std::byte* in = nullptr;
   double seconds = 0;
 
-  void poll(const std::function<void(const Event&)>& take) { poll_once(*transport, events, take); }
+  template <typename Take>
+  void poll(const Take& take) {
+    poll_once(*transport, events, take);
+  }
   void drain() {
     while (!link->is_drained()) poll([](const Event&) {});
   }

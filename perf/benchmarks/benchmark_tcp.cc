@@ -14,7 +14,6 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -49,7 +48,10 @@ struct Side {
   }
 
   // Returns the number of events.
-  std::size_t poll(const std::function<void(const Event&)>& take) { return poll_once(*transport, events, take); }
+  template <typename Take>
+  std::size_t poll(const Take& take) {
+    return poll_once(*transport, events, take);
+  }
 };
 
 void open_transport(Side& side, std::size_t copied_bytes_max, std::uint32_t lanes) {

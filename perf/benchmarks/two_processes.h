@@ -11,7 +11,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -77,8 +76,8 @@ inline OtherSide introduce(int pipe, const ProcessId& own, const Transport& tran
 }
 
 // Returns the number of events.
-inline std::size_t poll_once(Transport& transport, std::span<Event> events,
-                             const std::function<void(const Event&)>& take) {
+template <typename Take>
+std::size_t poll_once(Transport& transport, std::span<Event> events, const Take& take) {
   const std::size_t count = transport.poll(events, monotonic_now());
   for (std::size_t i = 0; i < count; ++i) {
     if (events[i].kind == EventKind::closed) give_up(events[i].link->status().text());

@@ -128,10 +128,12 @@ void UcxWire::on_message(std::span<const std::byte> first, std::span<const std::
 
 std::size_t UcxWire::progress() {
   const std::size_t moved = worker_->progress();
-  for (UcxPort* const port : std::exchange(waiting_, {})) {
+  batch_.swap(waiting_);
+  for (UcxPort* const port : batch_) {
     port->is_waiting_ = false;
     if (!port->is_closing_ && !port->has_failed_) static_cast<void>(port->flush());
   }
+  batch_.clear();
   const auto failed = std::exchange(failed_, {});
   for (const auto& [port, words] : failed) port->user().on_failed(words);
   return moved + failed.size();

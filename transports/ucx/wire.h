@@ -70,6 +70,7 @@ class UcxWire final : public fabric::Wire {
   fabric::WireUser* user_ = nullptr;
   std::unordered_map<std::uint64_t, UcxPort*> ports_;  // by key
   std::vector<UcxPort*> waiting_;                      // ports that have room again and may have had none
+  std::vector<UcxPort*> batch_;                        // of waiting_, being looked at
   std::vector<std::pair<UcxPort*, std::string>> failed_;
 };
 
