@@ -33,7 +33,7 @@ constexpr Setting kTable[] = {
     {"TUTTI_TIMEOUT", &S::timeout, "300s", "1ms..1000000s", "Deadline of every operation; what has not ended by then ends with an error that names who is missing.", "0.1"},
     {"TUTTI_CONNECT_TIMEOUT", &S::connect_timeout, "60s", "1ms..1000000s", "Deadline for the creation of communicators and links.", "0.1"},
     {"TUTTI_TRANSPORTS", &S::transports, "auto", "auto|self|shm|verbs|ucx|ofi|ncclnet|tcp", "Transports that may be used, the preferred first, the same order in every process; each pair takes the first that both have. auto: self,shm,tcp, and before tcp the one for a NIC for RDMA where there is one, and ncclnet where a plug-in is named (docs/fabrics.md).", "0.1"},
-    {"TUTTI_OFI_PROVIDER", &S::ofi_provider, "", "", "Provider of libfabric's for the transport ofi, as fi_info names it, such as efa or tcp;ofi_rxm; empty takes the best there is.", "0.1"},
+    {"TUTTI_OFI_PROVIDER", &S::ofi_provider, "", "", "Provider of libfabric's for the transport ofi, as fi_info names it, such as efa or tcp; empty takes the best there is.", "0.1"},
     {"TUTTI_NCCLNET_PLUGIN", &S::ncclnet_plugin, "", "", "Network plug-in of NCCL's for the transport ncclnet: a path, the name of a library, or NAME for libnccl-net-NAME.so; empty takes that of NCCL_NET_PLUGIN, else libnccl-net.so.", "0.1"},
     {"TUTTI_NCCLNET_DEVICE", &S::ncclnet_device, "", "", "Device of the plug-in, by its name or number; empty takes the first.", "0.1"},
     {"TUTTI_ALGORITHM", &S::algorithm, "", "", "Algorithms to use whatever the planner thinks, such as all_reduce=ring,all_gather=bruck; empty leaves it the choice.", "0.1"},

@@ -1,4 +1,4 @@
-// The conformance suite on libfabric's transport, over the provider that needs no NIC of its own.
+// The conformance suite on libfabric's transport, over the providers that need no NIC of their own.
 #include "tests/conformance/tcp_world.h"
 #include "transports/ofi/ofi.h"
 
@@ -27,3 +27,6 @@ class OfiWorld final : public World {
 }  // namespace tutti::conformance
 
 TUTTI_CONFORMANCE(OfiTcp, std::make_unique<OfiWorld>("tcp;ofi_rxm"));
+TUTTI_CONFORMANCE(OfiTcpConnected, std::make_unique<OfiWorld>("tcp"));
+TUTTI_CONFORMANCE(OfiNetConnected, std::make_unique<OfiWorld>("net"));
+TUTTI_CONFORMANCE(OfiShm, std::make_unique<OfiWorld>("shm"));

@@ -96,6 +96,17 @@ class Asking(unittest.TestCase):
         self.assertEqual(target.words, ("ofi", "tcp;ofi_rxm"))
         self.assertIn("tcp;ofi_rxm", tools.command(target, figure("latency", "fi_pingpong"), 16, 1)[0])
 
+    def test_what_goes_over_connections_is_set_beside_both_kinds_of_endpoints(self):
+        (target,) = tools.targets(["ofi:tcp"], [], 1, "tcp")
+        asked = {}
+        for each in tools.figures(target, [1 << 20]):
+            if each.name == "ping_pong":
+                words = tools.command(target, each, 16, 1)[1]
+                asked[each.tool] = (words[words.index("-p") + 1], words[words.index("-e") + 1])
+        self.assertEqual(asked, {"fi_pingpong": ("tcp", "msg"), "fi_pingpong rdm": ("tcp;ofi_rxm", "rdm")})
+        (target,) = tools.targets(["ofi:shm"], [], 1, "tcp")
+        self.assertEqual({each.tool for each in tools.figures(target, [65536]) if each.name == "ping_pong"}, {"fi_pingpong"})
+
     def test_unknown_targets_are_refused_by_name(self):
         for name in ("ofi", "ofi:", "mlx", ""):
             with self.assertRaisesRegex(Trouble, "expected verbs, ucx or ofi:PROVIDER"):

@@ -4,8 +4,11 @@
 
 #include <rdma/fabric.h>
 
+#include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "src/base/status.h"
 
@@ -26,6 +29,11 @@ Result<const Api*> load_api();
 
 // libfabric's words and number for an error (positive).
 std::string words_of(const Api& api, int error);
+// Of a call that was to do `what` and has returned `error` (negative, or 0).
+Status check(const Api& api, const fi_info& info, int error, std::string_view what);
+
+// The address of an endpoint or listener.
+Result<std::vector<std::byte>> address_of(const Api& api, const fi_info& info, fid& whose);
 
 struct InfoFreer {
   const Api* api = nullptr;
@@ -33,7 +41,8 @@ struct InfoFreer {
 };
 using Info = std::unique_ptr<fi_info, InfoFreer>;
 
-// The endpoint to use: of the provider with this name, or, where it is empty, of the best.
+// The endpoint to use: of the provider with this name, or, where it is empty, of the best. FI_EP_MSG where the
+// provider has that itself and takes memory that is not registered, else FI_EP_RDM.
 Result<Info> choose(const Api& api, const std::string& provider);
 
 }  // namespace tutti::ofi

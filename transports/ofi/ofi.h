@@ -1,8 +1,9 @@
-// The libfabric transport: frames over reliable datagram endpoints (FI_EP_RDM) of one of libfabric's providers (EFA,
-// Slingshot's cxi, verbs, tcp). Links, their control connections and the proof of the secret: transports/fabric.
+// The libfabric transport: frames over one of libfabric's providers (EFA, Slingshot's cxi, verbs, tcp), by a
+// connected endpoint for each link (FI_EP_MSG) where the provider has them itself, else by one endpoint of reliable
+// datagrams for all (FI_EP_RDM). Links, their control connections and the proof of the secret: transports/fabric.
 //
 // libfabric is loaded at run time. A frame above 16 KiB is announced; its payload goes in pieces when the receiver
-// has said where to. All is copied on both sides (endpoint.h says why).
+// has said where to, copied there, and, where the endpoint is of all, also by the sender (domain.h says why).
 #pragma once
 
 #include <memory>
@@ -15,7 +16,7 @@ namespace tutti {
 
 struct OfiOptions {
   FabricOptions fabric;
-  std::string provider;  // as fi_info names it, such as "tcp;ofi_rxm"; empty takes the best there is
+  std::string provider;  // as fi_info names it, such as "tcp" or "efa"; empty takes the best there is
 };
 
 // `control` makes the control connections. Fails where libfabric is not installed, too old, or has no such provider.

@@ -12,7 +12,6 @@ namespace tutti::ofi {
 namespace {
 
 constexpr std::size_t kBeforeBody = fabric::kPreambleBytes + fabric::kHeadBytes;
-constexpr std::size_t kSmallBytesMax = 16 << 10;
 constexpr std::size_t kLargeBytesMax = 4 << 20;
 constexpr std::size_t kOpsMax = 64;  // messages of one port
 constexpr double kBytesPerSecondGuess = 2.5e9;
@@ -24,56 +23,84 @@ constexpr double kBitsPerByte = 8;
 // ---- Port
 
 OfiPort::OfiPort(OfiWire& wire, fabric::PortUser& user, std::uint64_t key)
-    : ChunkPort(user, key, wire.endpoint_->message_bytes_max() - fabric::kPreambleBytes), wire_(wire) {
+    : ChunkPort(user, key, wire.domain_->message_bytes_max() - fabric::kPreambleBytes),
+      wire_(wire),
+      is_connected_(wire.domain_->connections() == nullptr) {
   ByteWriter<std::vector<std::byte>> out;
   out.put(key);
-  out.put(std::span<const std::byte>(wire_.endpoint_->address()));
+  out.put(std::span<const std::byte>(wire_.domain_->address()));
   address_ = out.take();
   wire_.ports_[key] = this;
+  if (!is_connected_) wire_.domain_->connections()->expect();
 }
 
 OfiPort::~OfiPort() {
   close();
   wire_.ports_.erase(key());
+  std::erase(wire_.waiting_, this);
 }
 
 Status OfiPort::connect(std::span<const std::byte> peer_address) {
   if (peer_address.size() != address_.size())
     return {Code::invalid, format("{} bytes are no address of {}", peer_address.size(), wire_.limits_.library)};
-  const auto peer = wire_.endpoint_->add_peer(peer_address.data() + sizeof(std::uint64_t));
-  if (!peer) return peer.status();
-  peer_ = *peer;
-  greet(load_little_endian<std::uint64_t>(peer_address.data()));
+  peer_key_ = load_little_endian<std::uint64_t>(peer_address.data());
+  const std::byte* const address = peer_address.data() + sizeof(std::uint64_t);
+  if (Connections* const connections = wire_.domain_->connections(); connections != nullptr) {
+    if (key() > *peer_key_) TUTTI_RETURN_IF_ERROR(connections->connect(*this, address, *peer_key_));
+  } else {
+    const auto way = wire_.domain_->find(address);
+    if (!way) return way.status();
+    way_ = *way;
+  }
+  greet_if_met();
   return {};
 }
 
-bool OfiPort::send(std::span<const std::byte> first, const std::byte* body, std::size_t bytes,
+void OfiPort::on_connected() {
+  if (std::exchange(is_connected_, true)) return;
+  wire_.domain_->connections()->expect_no_more();
+  greet_if_met();
+}
+
+void OfiPort::greet_if_met() {
+  if (is_connected_ && peer_key_) greet(*peer_key_);
+}
+
+bool OfiPort::send(std::span<const std::byte> first, const std::byte* body, std::size_t bytes, std::size_t copied,
                    std::uint64_t chunk_of) {
   if (under_way_ >= kOpsMax || has_failed_) return false;
-  Op* const op = wire_.endpoint_->take_op();
+  Op* const op = wire_.domain_->take_op();
   std::memcpy(op->memory.get(), first.data(), first.size());
-  if (bytes > 0) std::memcpy(op->memory.get() + first.size(), body, bytes);
+  if (copied > 0) std::memcpy(op->memory.get() + first.size(), body, copied);
   op->port = this;
   op->chunk_of = chunk_of;
-  const int error = wire_.endpoint_->send(op, first.size() + bytes, peer_);
-  if (error != 0 && error != FI_EAGAIN) fail(words_of(wire_.endpoint_->api(), error));
-  if (error != 0) return false;
-  ++under_way_;
-  return true;
+  const bool is_injected = first.size() + bytes <= wire_.domain_->injected_bytes_max() && chunk_of == 0;
+  const int error = is_injected ? wire_.domain_->inject(op, way_, first.size() + bytes)
+                                : wire_.domain_->send(op, way_, first.size() + copied, body + copied, bytes - copied);
+  if (error == FI_EAGAIN) want_flush();
+  if (error != 0 && error != FI_EAGAIN) fail(words_of(wire_.domain_->api(), error));
+  if (error == 0 && !is_injected) ++under_way_;
+  return error == 0;
 }
 
 bool OfiPort::say(std::span<const std::byte> first, const std::byte* body, std::size_t bytes) {
-  return send(first, body, bytes, 0);
+  return send(first, body, bytes, bytes, 0);
 }
 
 bool OfiPort::say_in_place(std::span<const std::byte> first, const std::byte* body, std::size_t bytes,
                            std::uint64_t number) {
-  return send(first, body, bytes, number);
+  const bool may_lend = wire_.domain_->connections() != nullptr;
+  return send(first, body, bytes, may_lend ? 0 : bytes, number);
 }
 
 void OfiPort::on_done(std::uint64_t chunk_of) {
   --under_way_;
   if (chunk_of != 0) chunk_said(chunk_of);
+  want_flush();
+}
+
+void OfiPort::want_flush() {
+  if (!std::exchange(is_waiting_, true)) wire_.waiting_.push_back(this);
 }
 
 void OfiPort::fail(const std::string& words) {
@@ -81,23 +108,28 @@ void OfiPort::fail(const std::string& words) {
   wire_.failed_.emplace_back(this, words);
 }
 
-// What is under way is libfabric's and the endpoint's.
+// What is under way over an endpoint of all is libfabric's and the domain's.
 void OfiPort::close() {
   if (std::exchange(is_closing_, true)) return;
   std::erase_if(wire_.failed_, [this](const auto& each) { return each.first == this; });
   abandon_chunks();
-  wire_.endpoint_->forget(*this);
+  wire_.domain_->forget(*this);
+  Connections* const connections = wire_.domain_->connections();
+  if (connections == nullptr) return;
+  if (!is_connected_) connections->expect_no_more();
+  if (way_.endpoint != nullptr) unreleased_ = connections->close(way_.endpoint);
 }
 
 // ---- Wire
 
-OfiWire::OfiWire(std::unique_ptr<Endpoint> endpoint) : endpoint_(std::move(endpoint)) {
-  endpoint_->set_wire(this);
-  const fi_info& info = endpoint_->info();
+OfiWire::OfiWire(std::unique_ptr<Domain> domain) : domain_(std::move(domain)) {
+  domain_->set_wire(this);
+  const fi_info& info = domain_->info();
   limits_.name = "ofi";
-  limits_.library = format("libfabric {} ({})", endpoint_->api().version, info.fabric_attr->prov_name);
-  limits_.kind = format("ofi 1 {}", info.fabric_attr->prov_name);
-  limits_.small_bytes_max = std::min(kSmallBytesMax, endpoint_->message_bytes_max() - kBeforeBody);
+  limits_.library = format("libfabric {} ({})", domain_->api().version, info.fabric_attr->prov_name);
+  limits_.kind =
+      format("ofi {} {}", domain_->connections() != nullptr ? "2 connected" : "1", info.fabric_attr->prov_name);
+  limits_.small_bytes_max = std::min(kSmallBytesMax, domain_->message_bytes_max() - kBeforeBody);
   limits_.large_bytes_max = kLargeBytesMax;
   const bool has_speed = info.nic != nullptr && info.nic->link_attr != nullptr && info.nic->link_attr->speed > 0;
   limits_.bytes_per_second =
@@ -105,7 +137,7 @@ OfiWire::OfiWire(std::unique_ptr<Endpoint> endpoint) : endpoint_(std::move(endpo
   limits_.latency = kLatencyGuess;
 }
 
-OfiWire::~OfiWire() { Endpoint::give(std::move(endpoint_)); }
+OfiWire::~OfiWire() { Domain::give(std::move(domain_)); }
 
 Result<std::unique_ptr<fabric::Port>> OfiWire::open(fabric::PortUser& user) {
   std::array<std::byte, sizeof(std::uint64_t)> random{};
@@ -121,16 +153,26 @@ void OfiWire::on_message(std::span<const std::byte> bytes) {
   if (found != ports_.end() && !found->second->is_closing_) found->second->hear(bytes, *user_);
 }
 
+OfiPort* OfiWire::awaits(std::uint64_t key) {
+  const auto found = ports_.find(key);
+  if (found == ports_.end()) return nullptr;
+  OfiPort* const port = found->second;
+  return port->is_closing_ || port->is_connected_ || port->way_.endpoint != nullptr ? nullptr : port;
+}
+
 std::size_t OfiWire::progress() {
-  const std::size_t moved = endpoint_->progress();
-  for (const auto& [key, port] : ports_) {
+  const std::size_t moved = domain_->progress();
+  batch_.swap(waiting_);
+  for (OfiPort* const port : batch_) {
+    port->is_waiting_ = false;
     if (!port->is_closing_ && !port->has_failed_) static_cast<void>(port->flush());
   }
+  batch_.clear();
   const auto failed = std::exchange(failed_, {});
   for (const auto& [port, words] : failed) port->user().on_failed(words);
   return moved + failed.size();
 }
 
-bool OfiWire::prepare_wait() { return failed_.empty() && endpoint_->prepare_wait(); }
+bool OfiWire::prepare_wait() { return failed_.empty() && domain_->prepare_wait(); }
 
 }  // namespace tutti::ofi

@@ -1,14 +1,18 @@
-// OfiWire and its ports, over an Endpoint that all ports share: a port is the address of another one, and a key.
+// OfiWire and its ports, over a Domain: a port is a way to another one, and a key.
+//
+// Over an endpoint of all, bodies are copied before they are sent. Over one of the port's own they are sent from
+// where they are: when the port is closed, so is its endpoint, which lets go of them.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "transports/fabric/chunk_port.h"
-#include "transports/ofi/endpoint.h"
+#include "transports/ofi/domain.h"
 
 namespace tutti::ofi {
 
@@ -21,10 +25,13 @@ class OfiPort final : public fabric::ChunkPort {
   Status connect(std::span<const std::byte> peer_address) override;
   void close() override;
   bool is_closed() const override { return is_closing_; }
+  std::string unreleased() const override { return unreleased_; }
 
-  // For the endpoint.
+  // For the domain, and its connections.
   void on_error(const std::string& words) { fail(words); }
   void on_done(std::uint64_t chunk_of);
+  void take_endpoint(fid_ep* endpoint) { way_.endpoint = endpoint; }
+  void on_connected();
 
  private:
   friend class OfiWire;
@@ -32,19 +39,26 @@ class OfiPort final : public fabric::ChunkPort {
   bool say_in_place(std::span<const std::byte> first, const std::byte* body, std::size_t bytes,
                     std::uint64_t number) override;
   void fail(const std::string& words) override;
-  bool send(std::span<const std::byte> first, const std::byte* body, std::size_t bytes, std::uint64_t chunk_of);
+  bool send(std::span<const std::byte> first, const std::byte* body, std::size_t bytes, std::size_t copied,
+            std::uint64_t chunk_of);
+  void greet_if_met();
+  void want_flush();
 
   OfiWire& wire_;
-  fi_addr_t peer_ = FI_ADDR_UNSPEC;
+  Way way_;
   std::vector<std::byte> address_;
+  std::optional<std::uint64_t> peer_key_;
+  bool is_connected_;  // true from the start where no connection is needed
   std::size_t under_way_ = 0;
   bool is_closing_ = false;
   bool has_failed_ = false;
+  bool is_waiting_ = false;  // in the wire's list
+  std::string unreleased_;
 };
 
 class OfiWire final : public fabric::Wire {
  public:
-  explicit OfiWire(std::unique_ptr<Endpoint> endpoint);
+  explicit OfiWire(std::unique_ptr<Domain> domain);
   ~OfiWire() override;
 
   const fabric::WireLimits& limits() const override { return limits_; }
@@ -52,19 +66,22 @@ class OfiWire final : public fabric::Wire {
   Result<std::unique_ptr<fabric::Port>> open(fabric::PortUser& user) override;
   void give_back(const fabric::Message& message) override { fabric::PullPort::give_back(message); }
   std::size_t progress() override;
-  int wait_descriptor() const override { return endpoint_->descriptor(); }
+  int wait_descriptor() const override { return domain_->descriptor(); }
   bool prepare_wait() override;
 
-  // For the endpoint.
+  // For the domain, and its connections.
   void on_message(std::span<const std::byte> bytes);
+  OfiPort* awaits(std::uint64_t key);  // the port with this key, where it needs a connection and has none; or null
 
  private:
   friend class OfiPort;
 
-  std::unique_ptr<Endpoint> endpoint_;
+  std::unique_ptr<Domain> domain_;
   fabric::WireLimits limits_;
   fabric::WireUser* user_ = nullptr;
   std::unordered_map<std::uint64_t, OfiPort*> ports_;  // by key
+  std::vector<OfiPort*> waiting_;                      // ports that may have something to say, and room for it
+  std::vector<OfiPort*> batch_;                        // of waiting_, being looked at
   std::vector<std::pair<OfiPort*, std::string>> failed_;
 };
 

@@ -24,7 +24,7 @@ def _parse(arguments):
         prog="perf/fabrics/run", description="Tutti's transports for fabrics beside the fabrics' own tools, in turns. Let "
                                              "nothing else run.")
     parser.add_argument("targets", nargs="*", default=None, metavar="TARGET",
-                        help="verbs, ucx, ofi:PROVIDER (default: verbs ucx ofi:tcp;ofi_rxm ofi:shm)")
+                        help="verbs, ucx, ofi:PROVIDER (default: verbs ucx ofi:tcp ofi:shm)")
     parser.add_argument("--rounds", type=int, default=5, help="(5)")
     parser.add_argument("--seconds", type=float, default=0.5, help="of each figure (0.5)")
     parser.add_argument("--sizes", default="65536,1048576,4194304", help="of large messages (65536,1048576,4194304)")
@@ -35,7 +35,7 @@ def _parse(arguments):
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release", metavar="FOLDER")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is missed")
     options = parser.parse_args(arguments)
-    options.targets = options.targets or ["verbs", "ucx", "ofi:tcp;ofi_rxm", "ofi:shm"]
+    options.targets = options.targets or ["verbs", "ucx", "ofi:tcp", "ofi:shm"]
     options.sizes = [int(size) for size in options.sizes.split(",")]
     return options
 

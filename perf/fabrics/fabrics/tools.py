@@ -11,6 +11,8 @@ import math
 from comparison.errors import Trouble
 
 MEBI = 1 << 20
+_CONNECTED = ("tcp", "net")  # providers of libfabric's over whose connected endpoints Tutti goes
+_DATAGRAMS = "fi_pingpong rdm"  # beside those, the tool over the same provider's datagram endpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Figure:
     bytes: int
     ours: str
     unit: str
-    tool: str  # which of the tools measures it; "": none does; of "all_reduce" tutti-perf's send_receive
+    tool: str  # which of the tools measures it, and how; "": none does; of "all_reduce" tutti-perf's send_receive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,10 @@ def targets(names, devices, gid_index, ucx_transports):
     return found
 
 
+def _ping_pongs(target):
+    return ["fi_pingpong", _DATAGRAMS] if target.words[1] in _CONNECTED else ["fi_pingpong"]
+
+
 def figures(target, sizes):
     """What is measured of a target, in the order of the table. fi_pingpong gives means, the others medians."""
     kind = target.words[0]
@@ -62,12 +68,12 @@ def figures(target, sizes):
         list_ = [Figure("latency", 8, "latency_8_median_us", "us", "ucx_perftest"),
                  Figure("rate", 8, "rate_8_per_s", "/s", "ucx_perftest")]
     else:
-        list_ = [Figure("latency", 8, "latency_8_mean_us", "us", "fi_pingpong"),
+        list_ = [*(Figure("latency", 8, "latency_8_mean_us", "us", tool) for tool in _ping_pongs(target)),
                  Figure("rate", 8, "rate_8_per_s", "/s", "")]
     streams = {"verbs": "ib_write_bw", "ucx": "ucx_perftest"}.get(kind, "")
     for size in sizes:
         if kind == "ofi":
-            list_.append(Figure("ping_pong", size, f"ping_pong_{size}_MBps", "MB/s", "fi_pingpong"))
+            list_ += [Figure("ping_pong", size, f"ping_pong_{size}_MBps", "MB/s", tool) for tool in _ping_pongs(target)]
         list_.append(Figure("one_way", size, f"one_way_{size}_MBps", "MB/s", streams))
         list_.append(Figure("both_ways", size, f"both_ways_{size}_MBps", "MB/s", streams if kind == "verbs" else ""))
         # ib_write_bw cannot sleep: who is written to sees no completion.
@@ -103,8 +109,10 @@ def command(target, figure, count, port):
         waits = ["-E", "sleep"] if figure.name == "cpu" else []
         return (["ucx_perftest", "-p", port],
                 ["ucx_perftest", "localhost", "-p", port, "-t", test, "-s", size, "-n", count, "-w", "10", "-f", "-v", *waits])
-    if figure.tool == "fi_pingpong":
-        words = ["fi_pingpong", "-p", target.words[1], "-e", "rdm", "-I", count, "-S", size]
+    if figure.tool in ("fi_pingpong", _DATAGRAMS):
+        provider = target.words[1] + (";ofi_rxm" if figure.tool == _DATAGRAMS else "")
+        endpoint = "msg" if provider in _CONNECTED else "rdm"
+        words = ["fi_pingpong", "-p", provider, "-e", endpoint, "-I", count, "-S", size]
         return [*words, "-B", port], [*words, "-P", port, "127.0.0.1"]
     raise Trouble(f"{figure.tool} is no tool that this knows")
 

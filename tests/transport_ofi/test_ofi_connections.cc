@@ -1,0 +1,188 @@
+// Connected endpoints of libfabric's: who is let in, what a port says when its connection ends, and that a closed
+// port has let go of the caller's memory.
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/base/bytes.h"
+#include "src/base/clock.h"
+#include "transports/ofi/wire.h"
+
+namespace tutti::ofi {
+namespace {
+
+using namespace std::chrono_literals;
+using fabric::Head;
+using fabric::Message;
+using fabric::Port;
+
+constexpr std::size_t kLarge = 4 << 20;
+
+// A process: a wire with one port, which fetches what is large.
+struct Node : fabric::WireUser, fabric::PortUser {
+  explicit Node(const std::string& provider) {
+    const auto api = load_api();
+    EXPECT_TRUE(api.is_ok()) << api.status().text();
+    auto domain = Domain::take(**api, provider);
+    EXPECT_TRUE(domain.is_ok()) << domain.status().text();
+    wire = std::make_unique<OfiWire>(*std::move(domain));
+    wire->set_user(*this);
+    open();
+  }
+  void open() {
+    failure.clear();
+    auto opened = wire->open(*this);
+    EXPECT_TRUE(opened.is_ok()) << opened.status().text();
+    port = *std::move(opened);
+  }
+  std::uint64_t key() const { return load_little_endian<std::uint64_t>(port->address().data()); }
+  void on_message(const Message& message) override {
+    if (message.is_large) {
+      fetched.resize(message.bytes);
+      return port->fetch(message, fetched.data(), 1);
+    }
+    small.emplace_back(reinterpret_cast<const char*>(message.data), message.bytes);
+  }
+  void on_sent(std::uint64_t) override { ++sent; }
+  void on_fetched(std::uint64_t) override { ++fetches; }
+  void on_failed(const std::string& words) override { failure = words; }
+
+  std::unique_ptr<OfiWire> wire;
+  std::unique_ptr<Port> port;
+  std::string failure;
+  std::vector<std::string> small;
+  std::vector<std::byte> fetched;
+  int sent = 0;
+  int fetches = 0;
+};
+
+bool until(std::initializer_list<Node*> nodes, const std::function<bool()>& holds) {
+  const Instant end = monotonic_now() + 10s;
+  while (!holds()) {
+    if (monotonic_now() > end) return false;
+    for (Node* const node : nodes) node->wire->progress();
+  }
+  return true;
+}
+
+Status meet(Node& a, Node& b) {
+  TUTTI_RETURN_IF_ERROR(a.port->connect(b.port->address()));
+  TUTTI_RETURN_IF_ERROR(b.port->connect(a.port->address()));
+  return until({&a, &b}, [&] { return a.port->is_ready() && b.port->is_ready(); })
+             ? Status()
+             : Status(Code::timeout, "not ready");
+}
+
+bool say(Node& from, const std::string& text) {
+  const Head head{.bytes = text.size()};
+  return from.port->send_small(head, reinterpret_cast<const std::byte*>(text.data()), text.size());
+}
+
+class OfiConnections : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(OfiConnections, WhoeverHasNoKeyOfAWaitingPortIsRejected) {
+  Node a(GetParam());
+  Node stranger(GetParam());
+  ASSERT_NE(a.wire->limits().kind.find("connected"), std::string::npos) << a.wire->limits().kind;
+  std::vector<std::byte> address(a.port->address().begin(), a.port->address().end());
+  store_little_endian(address.data(), std::uint64_t{1});  // and less than the stranger's, so that it connects
+  ASSERT_TRUE(stranger.port->connect(address).is_ok());
+  ASSERT_TRUE(until({&a, &stranger}, [&] { return !stranger.failure.empty(); }));
+  EXPECT_NE(stranger.failure.find("Connection refused"), std::string::npos) << stranger.failure;
+
+  Node b(GetParam());
+  const Status met = meet(a, b);
+  ASSERT_TRUE(met.is_ok()) << met.text();
+  // The right key, but the port has its connection.
+  std::copy(a.port->address().begin(), a.port->address().end(), address.begin());
+  do {
+    stranger.open();
+  } while (stranger.key() < a.key());  // who has the greater one connects
+  ASSERT_TRUE(stranger.port->connect(address).is_ok());
+  ASSERT_TRUE(until({&a, &b, &stranger}, [&] { return !stranger.failure.empty(); }));
+  ASSERT_TRUE(say(b, "still there"));
+  ASSERT_TRUE(until({&a, &b}, [&] { return !a.small.empty(); }));
+  EXPECT_EQ(a.small.front(), "still there");
+  EXPECT_EQ(a.failure + b.failure, "");
+}
+
+TEST_P(OfiConnections, NonsenseThatIsSentToTheListenerHurtsNobody) {
+  Node a(GetParam());
+  Node b(GetParam());
+  std::vector<int> sockets;
+  for (const std::size_t bytes : {0u, 1u, 7u, 64u, 300u, 5000u}) {
+    sockaddr_storage to{};
+    const auto address = a.port->address().subspan(sizeof(std::uint64_t));
+    std::memcpy(&to, address.data(), std::min(address.size(), sizeof to));
+    sockets.push_back(socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::connect(sockets.back(), reinterpret_cast<sockaddr*>(&to), static_cast<socklen_t>(address.size())), 0);
+    const std::vector<char> words(bytes, static_cast<char>(bytes));
+    ASSERT_EQ(send(sockets.back(), words.data(), bytes, MSG_NOSIGNAL), static_cast<ssize_t>(bytes));
+    a.wire->progress();
+  }
+  const Status met = meet(a, b);
+  EXPECT_TRUE(met.is_ok()) << met.text();
+  ASSERT_TRUE(say(a, "all the same"));
+  EXPECT_TRUE(until({&a, &b}, [&] { return !b.small.empty(); }));
+  for (const int each : sockets) ::close(each);
+}
+
+TEST_P(OfiConnections, ThePeersEndIsToldAfterAllThatItHasSent) {
+  Node a(GetParam());
+  Node b(GetParam());
+  const Status met = meet(a, b);
+  ASSERT_TRUE(met.is_ok()) << met.text();
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(until({&a}, [&] { return say(a, "number " + std::to_string(i)); }));
+  }
+  a.port->close();
+  EXPECT_TRUE(a.port->is_closed());
+  EXPECT_EQ(a.port->unreleased(), "");
+  std::size_t told_at = 0;
+  ASSERT_TRUE(until({&b}, [&] {
+    told_at = b.small.size();
+    return !b.failure.empty();
+  }));
+  EXPECT_EQ(told_at, 100u);
+  EXPECT_NE(b.failure.find("FI_SHUTDOWN"), std::string::npos) << b.failure;
+}
+
+// The memory is gone when close() has returned, on either side and at any point of the transfer.
+TEST_P(OfiConnections, AClosedPortHasLetGoOfTheCallersMemory) {
+  for (int turn = 0; turn < 40; ++turn) {
+    Node a(GetParam());
+    Node b(GetParam());
+    const Status met = meet(a, b);
+    ASSERT_TRUE(met.is_ok()) << met.text();
+    auto body = std::make_unique<std::vector<std::byte>>(kLarge, std::byte{7});
+    const Head head{.bytes = kLarge};
+    ASSERT_TRUE(a.port->send_large(head, body->data(), kLarge, 1));
+    for (int i = 0; i < turn; ++i) {
+      b.wire->progress();
+      a.wire->progress();
+    }
+    Node& first = turn % 2 == 0 ? a : b;
+    first.port->close();
+    ASSERT_TRUE(first.port->is_closed());
+    EXPECT_EQ(first.port->unreleased(), "");
+    if (&first == &a) body.reset();
+    if (&first == &b) b.fetched = {};
+    Node& other = turn % 2 == 0 ? b : a;
+    ASSERT_TRUE(until({&a, &b}, [&] { return !other.failure.empty(); })) << turn;
+    other.port->close();
+    ASSERT_TRUE(other.port->is_closed());
+    EXPECT_TRUE(b.fetches == 0 || b.fetched.empty() || b.fetched == std::vector<std::byte>(kLarge, std::byte{7}));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, OfiConnections, ::testing::Values("tcp", "net"));
+
+}  // namespace
+}  // namespace tutti::ofi
