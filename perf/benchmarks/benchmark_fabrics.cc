@@ -92,7 +92,7 @@ Made make(const Options& options, const ProcessId& own, bool is_first, SharedReg
 #endif
 #ifdef TUTTI_HAS_OFI
   if (options.transport == "ofi")
-    return make_fabric<OfiOptions>(own, host, &make_ofi_transport, {{}, options.where[0]});
+    return make_fabric<OfiOptions>(own, host, &make_ofi_transport, {{}, options.where[0], {}});
 #endif
   return Status(Code::unsupported, "this build has no transport " + options.transport);
 }

@@ -127,10 +127,10 @@ int main(int count, char** words) {
   const pid_t child = fork();
   const auto plugin = tutti::ncclnet::Plugin::load(words[1]);
   if (!plugin) tutti::give_up(plugin.status().text());
-  const auto device = (*plugin)->device({});
-  if (!device) tutti::give_up(device.status().text());
+  const auto devices = (*plugin)->devices({});
+  if (!devices) tutti::give_up(devices.status().text());
   tutti::Side side{**plugin, child != 0, ends[child != 0 ? 0 : 1]};
-  side.connect(device->index);
+  side.connect(devices->front().index);
   tutti::run(side, count > 2 ? std::atof(words[2]) : 0.5);
   if (child != 0) waitpid(child, nullptr, 0);
   return 0;

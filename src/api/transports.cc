@@ -167,7 +167,7 @@ struct Maker {
     NcclnetOptions its;
     const std::string named = named_plugin(settings.ncclnet_plugin, std::getenv(kPluginVariable));
     if (!named.empty()) its.plugin = named;
-    its.device = settings.ncclnet_device;
+    its.devices = settings.ncclnet_devices;
     return fabric(&make_ncclnet_transport, std::move(its));
   }
 
@@ -183,6 +183,7 @@ struct Maker {
     if (name == "ofi") {
       OfiOptions ofi;
       ofi.provider = settings.ofi_provider;
+      ofi.domains = settings.ofi_domains;
       return fabric(&make_ofi_transport, std::move(ofi));
     }
 #endif

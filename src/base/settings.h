@@ -70,8 +70,9 @@ struct Settings {
 
   std::vector<std::string> transports;
   std::string ofi_provider;
+  std::vector<std::string> ofi_domains;
   std::string ncclnet_plugin;
-  std::string ncclnet_device;
+  std::vector<std::string> ncclnet_devices;
   std::string algorithm;
   std::uint64_t segment_bytes;
   std::uint64_t eager_bytes;

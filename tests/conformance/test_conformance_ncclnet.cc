@@ -22,6 +22,7 @@ class NcclnetWorld final : public World {
     options.fabric.process = id;
     options.fabric.host_name = host_name();
     options.plugin = plugin_;
+    options.devices = {"all"};
     auto made = make_ncclnet_transport(make_loopback_tcp(id, 1), std::move(options));
     EXPECT_TRUE(made.is_ok()) << made.status().text();
     return std::move(*made);

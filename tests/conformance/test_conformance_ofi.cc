@@ -5,15 +5,18 @@
 namespace tutti::conformance {
 namespace {
 
+using Domains = std::vector<std::string>;
+
 class OfiWorld final : public World {
  public:
-  explicit OfiWorld(std::string provider) : provider_(std::move(provider)) {}
+  OfiWorld(std::string provider, Domains domains) : provider_(std::move(provider)), domains_(std::move(domains)) {}
 
   std::unique_ptr<Transport> make(const ProcessId& id) override {
     OfiOptions options;
     options.fabric.process = id;
     options.fabric.host_name = host_name();
     options.provider = provider_;
+    options.domains = domains_;
     auto made = make_ofi_transport(make_loopback_tcp(id, 1), std::move(options));
     EXPECT_TRUE(made.is_ok()) << made.status().text();
     return std::move(*made);
@@ -21,12 +24,13 @@ class OfiWorld final : public World {
 
  private:
   const std::string provider_;
+  const Domains domains_;
 };
 
 }  // namespace
 }  // namespace tutti::conformance
 
-TUTTI_CONFORMANCE(OfiTcp, std::make_unique<OfiWorld>("tcp;ofi_rxm"));
-TUTTI_CONFORMANCE(OfiTcpConnected, std::make_unique<OfiWorld>("tcp"));
-TUTTI_CONFORMANCE(OfiNetConnected, std::make_unique<OfiWorld>("net"));
-TUTTI_CONFORMANCE(OfiShm, std::make_unique<OfiWorld>("shm"));
+TUTTI_CONFORMANCE(OfiTcp, std::make_unique<OfiWorld>("tcp;ofi_rxm", Domains{}));
+TUTTI_CONFORMANCE(OfiTcpConnected, std::make_unique<OfiWorld>("tcp", Domains{"all"}));
+TUTTI_CONFORMANCE(OfiNetConnected, std::make_unique<OfiWorld>("net", Domains{}));
+TUTTI_CONFORMANCE(OfiShm, std::make_unique<OfiWorld>("shm", Domains{}));

@@ -21,8 +21,9 @@ struct Node : FrameEnd {
     options.stall_limit = kStallLimit;
     options.ends_when_silent = has_reserve;
     options.log = sink();
-    transport = make_fabric_transport(conformance::make_loopback_tcp(id, 1), std::make_unique<MemoryWire>(network),
-                                      std::move(options));
+    std::vector<std::unique_ptr<Wire>> wires;
+    wires.push_back(std::make_unique<MemoryWire>(network));
+    transport = make_fabric_transport(conformance::make_loopback_tcp(id, 1), std::move(wires), std::move(options));
     if (has_reserve) transport = reserved(std::move(transport));
   }
 };

@@ -18,7 +18,7 @@ namespace {
 using namespace std::chrono_literals;
 
 struct Node {
-  explicit Node(const std::string& plugin, const std::string& device = {}) {
+  explicit Node(const std::string& plugin, const std::vector<std::string>& devices = {}) {
     id = *new_process_id();
     NcclnetOptions options;
     options.fabric.process = id;
@@ -27,7 +27,7 @@ struct Node {
       log += std::string(area) + ": " + std::string(text) + "\n";
     });
     options.plugin = plugin;
-    options.device = device;
+    options.devices = devices;
     auto made = make_ncclnet_transport(conformance::make_loopback_tcp(id, 1), std::move(options));
     if (made) transport = *std::move(made);
     status = made.status();
@@ -112,8 +112,8 @@ std::vector<std::byte> pattern(std::size_t bytes) {
   return made;
 }
 
-std::string refusal(const std::string& plugin, const std::string& device = {}) {
-  const Node node(plugin, device);
+std::string refusal(const std::string& plugin, const std::vector<std::string>& devices = {}) {
+  const Node node(plugin, devices);
   EXPECT_EQ(node.transport, nullptr);
   EXPECT_TRUE(node.status.code() == Code::unsupported || node.status.code() == Code::invalid) << node.status.text();
   return node.status.text();
@@ -125,7 +125,7 @@ class NcclnetVersions : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(NcclnetVersions, FramesOfEverySizeGetThrough) {
   Node a(test_plugin(GetParam()));
-  Node b(test_plugin(GetParam()), "lo1");
+  Node b(test_plugin(GetParam()), {"lo1"});
   ASSERT_NE(a.transport, nullptr) << a.status.text();
   ASSERT_NE(b.transport, nullptr) << b.status.text();
   ASSERT_TRUE(join(a, b));
@@ -228,10 +228,26 @@ TEST(Ncclnet, OfSeveralTheFirstThatCanBeUsedIs) {
 }
 
 TEST(Ncclnet, ADeviceIsTakenByItsNameOrNumber) {
-  EXPECT_NE(Node(test_plugin("v10"), "lo1").transport, nullptr);
-  EXPECT_NE(Node(test_plugin("v10"), "1").log.find("uses device 1, lo1"), std::string::npos);
-  EXPECT_EQ(refusal(test_plugin("v10"), "mlx5_0"),
-            "NCCL plug-in Test (v10) has no device mlx5_0 (TUTTI_NCCLNET_DEVICE); there are 0 (lo0), 1 (lo1)");
+  EXPECT_NE(Node(test_plugin("v10"), {"lo1"}).transport, nullptr);
+  EXPECT_NE(Node(test_plugin("v10"), {"1"}).log.find("uses device 1, lo1"), std::string::npos);
+  EXPECT_EQ(refusal(test_plugin("v10"), {"lo0", "mlx5_0"}),
+            "NCCL plug-in Test (v10) has no device mlx5_0 (TUTTI_NCCLNET_DEVICES); there are 0 (lo0), 1 (lo1)");
+  EXPECT_EQ(refusal(test_plugin("v10"), {"lo1", "1"}),
+            "device lo1 is named twice (TUTTI_NCCLNET_DEVICES); give each once");
+}
+
+TEST(Ncclnet, EachDeviceIsALane) {
+  EXPECT_EQ(Node(test_plugin("v10")).transport->capabilities().lanes_max, 1u);
+  EXPECT_EQ(Node(test_plugin("v10"), {"lo1", "lo0"}).transport->capabilities().lanes_max, 2u);
+  Node a(test_plugin("v10"), {"all"});
+  Node b(test_plugin("v10"), {"lo1"});  // to its one device go both
+  for (const std::uint32_t lane : {1u, 0u}) {
+    a.link = b.link = nullptr;
+    ASSERT_TRUE(a.transport->connect(b.id, b.transport->address(), lane, monotonic_now() + 10s).is_ok());
+    ASSERT_TRUE(until(a, b, [&] { return a.link != nullptr && b.link != nullptr; }));
+    EXPECT_EQ(b.link->lane(), lane);
+    EXPECT_NE(a.link->describe().find(lane == 0 ? ", lane 0 by lo0" : ", lane 1 by lo1"), std::string::npos);
+  }
 }
 
 TEST(Ncclnet, WhatFailedOnceMayWorkLater) {
@@ -328,7 +344,7 @@ struct Words : fabric::PortUser, fabric::WireUser {
 TEST(Ncclnet, PayloadsAreTakenOnlyFromWhoKnowsTheKey) {
   const auto plugin = ncclnet::Plugin::load(test_plugin("v10"));
   ASSERT_TRUE(plugin.is_ok()) << plugin.status().text();
-  ncclnet::NcclnetWire wire(**plugin, *(*plugin)->device({}), {});
+  ncclnet::NcclnetWire wire(**plugin, (*plugin)->devices({})->front(), {});
   Words a_words, b_words, other_words;
   wire.set_user(a_words);
   const auto a = *wire.open(a_words);

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -30,7 +31,9 @@ struct Node : fabric::WireUser, fabric::PortUser {
   explicit Node(const std::string& provider) {
     const auto api = load_api();
     EXPECT_TRUE(api.is_ok()) << api.status().text();
-    auto domain = Domain::take(**api, provider);
+    auto infos = choose(**api, provider, {});
+    EXPECT_TRUE(infos.is_ok()) << infos.status().text();
+    auto domain = Domain::take(**api, std::move(infos->front()));
     EXPECT_TRUE(domain.is_ok()) << domain.status().text();
     wire = std::make_unique<OfiWire>(*std::move(domain));
     wire->set_user(*this);
@@ -83,6 +86,25 @@ Status meet(Node& a, Node& b) {
 bool say(Node& from, const std::string& text) {
   const Head head{.bytes = text.size()};
   return from.port->send_small(head, reinterpret_cast<const std::byte*>(text.data()), text.size());
+}
+
+TEST(OfiDomains, AreTakenByNameAndInTheOrderOfTheNames) {
+  const auto api = load_api();
+  ASSERT_TRUE(api.is_ok()) << api.status().text();
+  const auto all = choose(**api, "tcp", {"all"});
+  ASSERT_TRUE(all.is_ok()) << all.status().text();
+  std::vector<std::string> names;
+  for (const Info& each : *all) names.insert(names.begin(), each->domain_attr->name);
+  EXPECT_NE(std::find(names.begin(), names.end(), "lo"), names.end());
+  const auto turned = choose(**api, "tcp", names);
+  ASSERT_TRUE(turned.is_ok()) << turned.status().text();
+  ASSERT_EQ(turned->size(), names.size());
+  for (std::size_t i = 0; i < names.size(); ++i) EXPECT_EQ(turned->at(i)->domain_attr->name, names[i]);
+  EXPECT_EQ(choose(**api, "tcp", {})->size(), 1u);
+  const auto none = choose(**api, "tcp", {"lo", "eth77"});
+  EXPECT_NE(none.status().text().find("has no domain eth77 (TUTTI_OFI_DOMAINS); there are "), std::string::npos);
+  EXPECT_EQ(choose(**api, "tcp", {"lo", "lo"}).status().text(),
+            "domain lo is named twice (TUTTI_OFI_DOMAINS); give each once");
 }
 
 class OfiConnections : public ::testing::TestWithParam<const char*> {};

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "src/base/ids.h"
 #include "src/base/log.h"
@@ -42,7 +43,10 @@ struct FabricOptions {
   Log log;
 };
 
+// With a lane for each wire, which are of one kind and have limits alike (but for speed and latency): lane l goes
+// over the wire l modulo their number, on either side, so that the two may have unlike numbers.
 std::unique_ptr<Transport> make_fabric_transport(std::unique_ptr<Transport> control,
-                                                 std::unique_ptr<fabric::Wire> wire, FabricOptions options);
+                                                 std::vector<std::unique_ptr<fabric::Wire>> wires,
+                                                 FabricOptions options);
 
 }  // namespace tutti

@@ -26,6 +26,7 @@ FabricLink::FabricLink(FabricTransport& transport, Link* control, std::uint64_t 
       control_(control),
       peer_(control->peer()),
       lane_(control->lane()),
+      wire_(transport.wire_of(lane_)),
       key_(key),
       is_known_(is_known),
       deadline_(deadline) {}
@@ -35,7 +36,9 @@ FabricLink::~FabricLink() = default;
 std::string FabricLink::describe() const {
   const std::string_view name = transport_.capabilities().name;
   if (peer_name_.empty()) return format("{} over {}", name, control_->describe());
-  return format("{} {} -> {}", name, transport_.own_name(), peer_name_);
+  const bool is_one_of_several = transport_.capabilities().lanes_max > 1;
+  return format("{} {} -> {}{}", name, transport_.own_name(), peer_name_,
+                is_one_of_several ? format(", lane {} by {}", lane_, wire_.limits().device) : "");
 }
 
 void FabricLink::attend() { transport_.attend(*this); }
@@ -44,11 +47,11 @@ void FabricLink::attend() { transport_.attend(*this); }
 
 void FabricLink::on_control_connected() {
   if (state_ != State::connecting) return;
-  auto port = transport_.wire().open(*this);
+  auto port = wire_.open(*this);
   if (!port) return close(port.status().prefixed(format("{} is not made", describe())));
   port_ = *std::move(port);
   Greeting greeting;
-  const WireLimits& limits = transport_.wire().limits();
+  const WireLimits& limits = wire_.limits();
   greeting.key = key_;
   greeting.small_bytes_max = limits.small_bytes_max;
   greeting.large_bytes_max = limits.large_bytes_max;
@@ -83,7 +86,7 @@ void FabricLink::on_control_word(std::span<const std::byte> bytes) {
 
 void FabricLink::on_greeting(const Greeting& greeting) {
   has_peer_greeted_ = true;
-  const WireLimits& limits = transport_.wire().limits();
+  const WireLimits& limits = wire_.limits();
   if (greeting.kind != limits.kind || greeting.large_bytes_max != limits.large_bytes_max) {
     return close(
         {Code::unsupported,
@@ -151,7 +154,7 @@ bool FabricLink::is_drained() const {
 
 void FabricLink::on_message(const Message& message) {
   if (is_closing() || slots_.empty()) {
-    if (message.handle != nullptr) transport_.wire().give_back(message);
+    if (message.handle != nullptr) wire_.give_back(message);
     return;
   }
   const Head& head = message.head;
@@ -163,7 +166,7 @@ void FabricLink::on_message(const Message& message) {
   }
   const bool is_frame = head.kind == Head::Kind::frame;
   if (is_frame) take_frame(message);
-  if (!is_frame && message.handle != nullptr) transport_.wire().give_back(message);
+  if (!is_frame && message.handle != nullptr) wire_.give_back(message);
   if (!is_frame) ++answers_heard_;
   if (head.kind == Head::Kind::ping || head.kind == Head::Kind::taken)
     peer_said_ = std::max(peer_said_, head.sequence);
@@ -178,9 +181,9 @@ void FabricLink::take_frame(const Message& message) {
   const Head& head = message.head;
   const bool is_expected = head.sequence >= consumed_ && head.sequence - consumed_ < kWindow &&
                            head.sequence >= next_receive_ && slot(head.sequence).state == Slot::State::empty;
-  const bool has_right_size = head.bytes == message.bytes && head.bytes <= transport_.wire().limits().large_bytes_max;
+  const bool has_right_size = head.bytes == message.bytes && head.bytes <= wire_.limits().large_bytes_max;
   if (is_expected && has_right_size) return keep(slot(head.sequence), message);
-  if (message.handle != nullptr) transport_.wire().give_back(message);
+  if (message.handle != nullptr) wire_.give_back(message);
   violated(format("frame {} of {} bytes with {} bytes behind it, where {} was the next", head.sequence, head.bytes,
                   message.bytes, next_receive_));
 }
@@ -222,7 +225,7 @@ void FabricLink::on_fetched(std::uint64_t token) {
 
 void FabricLink::release(std::uint64_t token) {
   Slot& its = slot(token);
-  if (its.message.handle != nullptr) transport_.wire().give_back(its.message);
+  if (its.message.handle != nullptr) wire_.give_back(its.message);
   its.message.handle = nullptr;
   its.copy = {};
   its.state = Slot::State::empty;
@@ -248,7 +251,7 @@ void FabricLink::on_control_closed() {
 void FabricLink::on_failed(const std::string& words) {
   fetches_until_ = {};
   if (state_ != State::greeting && state_ != State::open) return;
-  end(Code::peer_lost, format("{}: {}", transport_.wire().limits().library, words), true);
+  end(Code::peer_lost, format("{}: {}", wire_.limits().library, words), true);
   deadline_ = transport_.now() + kLastWordLimit;
 }
 
@@ -300,7 +303,7 @@ void FabricLink::withdraw() {
   for (Slot& each : slots_) {
     const bool is_readable = each.state == Slot::State::delivered && !each.message.is_large;
     if (is_readable || each.message.handle == nullptr) continue;
-    transport_.wire().give_back(each.message);
+    wire_.give_back(each.message);
     each.message.handle = nullptr;
   }
   port_->close();
@@ -312,7 +315,7 @@ void FabricLink::watch(Instant now, Nanoseconds stall_limit, bool ends_when_sile
   if (ends_when_silent && pinged_at_ != kNever && now - pinged_at_ >= stall_limit / 2)
     return end_watched(
         format("{} has brought nothing for {}, while the control connection lives; {} frames are not confirmed",
-               transport_.wire().limits().library, format_duration(now - heard_at_), next_send_ - acknowledged_),
+               wire_.limits().library, format_duration(now - heard_at_), next_send_ - acknowledged_),
         now);
   if (now - std::max(confirmed_at_, asked_at_) < stall_limit / 2) return;
   static_cast<void>(say(Head::Kind::ping));  // where there is no room for it nothing gets through either
@@ -335,7 +338,7 @@ bool FabricLink::watch_losses(Instant now, Nanoseconds limit) {
   }
   if (now - missing_since_ < limit) return false;
   end_watched(format("{} has lost {} of the {} messages that the peer has sent, and told nobody",
-                     transport_.wire().limits().library, peer_said_ - counts->heard, peer_said_),
+                     wire_.limits().library, peer_said_ - counts->heard, peer_said_),
               now);
   return true;
 }
@@ -351,7 +354,7 @@ void FabricLink::distrust(const std::string& why) {
   status_ =
       Status(status_.code(), format("{}. {} has not let go of memory that was under way, and may still write to "
                                     "it: {}. Restart this process",
-                                    status_.text(), transport_.wire().limits().library, why));
+                                    status_.text(), wire_.limits().library, why));
   transport_.log().write(LogLevel::error, transport_.capabilities().name, "{}", status_.text());
 }
 
@@ -403,7 +406,7 @@ std::size_t FabricLink::work(std::span<Event> out, Instant now) {
   if (state_ == State::greeting && now >= deadline_) {
     close({Code::timeout,
            format("{} is not made: the peer has not {} before the deadline", describe(),
-                  has_peer_greeted_ ? format("been reached by {}", transport_.wire().limits().library) : "greeted")});
+                  has_peer_greeted_ ? format("been reached by {}", wire_.limits().library) : "greeted")});
   }
   if (state_ == State::open) speak();
   std::size_t count = 0;

@@ -108,6 +108,7 @@ class FabricLink final : public Link, private PortUser {
   Link* const control_;
   const ProcessId peer_;
   const std::uint32_t lane_;
+  Wire& wire_;
   const std::uint64_t key_;
   State state_ = State::connecting;
   Status status_;

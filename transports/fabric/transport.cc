@@ -36,27 +36,34 @@ void watch(int epoll, int descriptor) {
 
 }  // namespace
 
-FabricTransport::FabricTransport(std::unique_ptr<Transport> control, std::unique_ptr<Wire> wire,
+FabricTransport::FabricTransport(std::unique_ptr<Transport> control, std::vector<std::unique_ptr<Wire>> wires,
                                  FabricOptions options)
     : options_(std::move(options)),
       pid_(getpid()),
       own_name_(format("{} (pid {})", options_.host_name, pid_)),
       control_(std::move(control)),
-      wire_(std::move(wire)),
       control_events_(kControlEvents) {
-  wire_->set_user(*this);
-  const WireLimits& limits = wire_->limits();
+  const WireLimits& limits = wires.front()->limits();
   capabilities_.name = limits.name;
+  capabilities_.lanes_max = static_cast<std::uint32_t>(wires.size());
   capabilities_.frame_bytes_max = limits.large_bytes_max;
   capabilities_.copied_bytes_max = limits.small_bytes_max;
   capabilities_.bytes_per_second = limits.bytes_per_second;
   capabilities_.latency = limits.latency;
+  for (auto& wire : wires) {
+    // What lanes are taken to have alike. Those that turn out slower carry less (transports/failover).
+    capabilities_.bytes_per_second = std::min(capabilities_.bytes_per_second, wire->limits().bytes_per_second);
+    capabilities_.latency = std::max(capabilities_.latency, wire->limits().latency);
+    naps_ |= wire->wait_descriptor() < 0;
+    rails_.push_back(std::make_unique<Rail>(*this, std::move(wire)));
+    rails_.back()->wire->set_user(*rails_.back());
+  }
   const auto control_address = control_->address();
   address_ = encode(Address{limits.kind, {control_address.begin(), control_address.end()}});
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   watch(epoll_, control_->wait_descriptor());
-  watch(epoll_, wire_->wait_descriptor());
+  for (const auto& rail : rails_) watch(epoll_, rail->wire->wait_descriptor());
   watch(epoll_, timer_);
 }
 
@@ -64,16 +71,16 @@ FabricTransport::~FabricTransport() {
   if (getpid() != pid_) {
     // A forked child: the library's threads and connections are the parent's, who goes on using them.
     for (auto& [control, link] : links_) static_cast<void>(link.release());
-    static_cast<void>(wire_.release());
+    for (const auto& rail : rails_) static_cast<void>(rail->wire.release());
   } else {
     for (const auto& [control, link] : links_) {
       if (!link->is_closed()) link->withdraw();
     }
     const Instant limit = monotonic_now() + kWithdrawalLimit;
     const auto is_withdrawn = [](const auto& each) { return each.second->is_withdrawn(); };
-    while (!std::all_of(links_.begin(), links_.end(), is_withdrawn) && monotonic_now() < limit) wire_->progress();
+    while (!std::all_of(links_.begin(), links_.end(), is_withdrawn) && monotonic_now() < limit) progress();
     links_.clear();
-    wire_.reset();
+    rails_.clear();
   }
   control_.reset();
   ::close(timer_);
@@ -82,7 +89,7 @@ FabricTransport::~FabricTransport() {
 
 bool FabricTransport::reaches(std::span<const std::byte> address) const {
   const auto parsed = parse_address(address);
-  return parsed && parsed->kind == wire_->limits().kind && control_->reaches(parsed->control);
+  return parsed && parsed->kind == wire_of(0).limits().kind && control_->reaches(parsed->control);
 }
 
 Result<Link*> FabricTransport::connect(const ProcessId& peer, std::span<const std::byte> address, std::uint32_t lane,
@@ -130,10 +137,10 @@ void FabricTransport::attend(FabricLink& link) {
 
 // ---- What happens
 
-void FabricTransport::on_message(const Message& message) {
+void FabricTransport::on_message(const Message& message, Wire& wire) {
   const auto found = by_key_.find(message.head.key);
   if (found != by_key_.end()) return found->second->on_message(message);
-  if (message.handle != nullptr) wire_->give_back(message);
+  if (message.handle != nullptr) wire.give_back(message);
   // Of a link that was closed here while this was on its way, or of a stranger.
   ++drops_;
   options_.log.write(LogLevel::debug, capabilities_.name, "message {} of {} bytes for no link here was dropped",
@@ -161,7 +168,7 @@ void FabricTransport::handle_control(const Event& event, Instant now) {
       return event.link->release(event.token);
     case EventKind::closed:
       if (link == nullptr) return control_->forget(event.link);
-      drain_wire();
+      drain_wires();
       return link->on_control_closed();
     case EventKind::fetched:
     case EventKind::sent:
@@ -171,8 +178,14 @@ void FabricTransport::handle_control(const Event& event, Instant now) {
 }
 
 // What a process has sent before it ended may still lie in the library.
-void FabricTransport::drain_wire() {
-  for (int i = 0; i < kDrainsMax && wire_->progress() > 0; ++i) continue;
+void FabricTransport::drain_wires() {
+  for (int i = 0; i < kDrainsMax && progress() > 0; ++i) continue;
+}
+
+std::size_t FabricTransport::progress() {
+  std::size_t moved = 0;
+  for (const auto& rail : rails_) moved += rail->wire->progress();
+  return moved;
 }
 
 void FabricTransport::poll_control(Instant now) {
@@ -191,7 +204,7 @@ std::size_t FabricTransport::poll(std::span<Event> out, Instant now) {
       now - last_control_ >= kTimeBetweenControls) {
     poll_control(now);
   }
-  if (!links_.empty() && wire_->progress() > 0 && std::exchange(has_refused_, false)) may_have_room_ = true;
+  if (!links_.empty() && progress() > 0 && std::exchange(has_refused_, false)) may_have_room_ = true;
   if (options_.stall_limit.count() > 0 && now >= next_watch_) watch_links(now);
   std::size_t count = take_events(out);
   if (!attended_.empty()) count += work(out.subspan(count), now);
@@ -241,17 +254,21 @@ bool FabricTransport::prepare_wait() {
   }
   if (options_.stall_limit.count() > 0 && !links_.empty()) wake = std::min(wake, next_watch_);
   if (!control_->prepare_wait()) return false;
-  if (!links_.empty() && !wire_->prepare_wait()) {
+  if (!links_.empty() && !prepare_wires()) {
     control_->finish_wait();
     return false;
   }
   Nanoseconds after = wake == kNever ? Nanoseconds::max() : std::max(wake - monotonic_now(), Nanoseconds(1));
-  if (wire_->wait_descriptor() < 0 && !links_.empty()) {
+  if (naps_ && !links_.empty()) {
     after = std::min(after, nap_);
     nap_ = std::min(2 * nap_, kNapMax);
   }
   if (after != Nanoseconds::max()) set_timer(after);
   return true;
+}
+
+bool FabricTransport::prepare_wires() {
+  return std::all_of(rails_.begin(), rails_.end(), [](const auto& rail) { return rail->wire->prepare_wait(); });
 }
 
 void FabricTransport::finish_wait() {
@@ -273,8 +290,9 @@ void FabricTransport::set_timer(Nanoseconds after) {
 namespace tutti {
 
 std::unique_ptr<Transport> make_fabric_transport(std::unique_ptr<Transport> control,
-                                                 std::unique_ptr<fabric::Wire> wire, FabricOptions options) {
-  return std::make_unique<fabric::FabricTransport>(std::move(control), std::move(wire), std::move(options));
+                                                 std::vector<std::unique_ptr<fabric::Wire>> wires,
+                                                 FabricOptions options) {
+  return std::make_unique<fabric::FabricTransport>(std::move(control), std::move(wires), std::move(options));
 }
 
 }  // namespace tutti

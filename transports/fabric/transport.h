@@ -1,4 +1,4 @@
-// FabricTransport: all links of a process over one wire; polling and sleeping.
+// FabricTransport: all links of a process over its wires; polling and sleeping.
 #pragma once
 
 #include <sys/types.h>
@@ -15,9 +15,10 @@
 
 namespace tutti::fabric {
 
-class FabricTransport final : public Transport, private WireUser {
+class FabricTransport final : public Transport {
  public:
-  FabricTransport(std::unique_ptr<Transport> control, std::unique_ptr<Wire> wire, FabricOptions options);
+  FabricTransport(std::unique_ptr<Transport> control, std::vector<std::unique_ptr<Wire>> wires,
+                  FabricOptions options);
   ~FabricTransport() override;
 
   const Capabilities& capabilities() const override { return capabilities_; }
@@ -32,7 +33,7 @@ class FabricTransport final : public Transport, private WireUser {
   void finish_wait() override;
 
   // For the links.
-  Wire& wire() { return *wire_; }
+  Wire& wire_of(std::uint32_t lane) const { return *rails_[lane % rails_.size()]->wire; }
   const Log& log() const { return options_.log; }
   const std::string& own_name() const { return own_name_; }
   void emit(const Event& event) { events_.push_back(event); }
@@ -47,12 +48,21 @@ class FabricTransport final : public Transport, private WireUser {
   void bury(FabricLink& link) { buried_.push_back(&link); }  // to be forgotten, nobody knows it
 
  private:
-  void on_message(const Message& message) override;
+  struct Rail final : WireUser {
+    Rail(FabricTransport& its, std::unique_ptr<Wire> of) : transport(its), wire(std::move(of)) {}
+    void on_message(const Message& message) override { transport.on_message(message, *wire); }
+    FabricTransport& transport;
+    std::unique_ptr<Wire> wire;
+  };
+
+  void on_message(const Message& message, Wire& wire);
+  std::size_t progress();
+  bool prepare_wires();
 
   Result<FabricLink*> add_link(Link* control, Instant deadline, bool is_known);
   void poll_control(Instant now);
   void handle_control(const Event& event, Instant now);
-  void drain_wire();
+  void drain_wires();
   std::size_t take_events(std::span<Event> out);
   std::size_t work(std::span<Event> out, Instant now);
   void set_timer(Nanoseconds after);
@@ -62,7 +72,7 @@ class FabricTransport final : public Transport, private WireUser {
   const pid_t pid_;
   const std::string own_name_;
   std::unique_ptr<Transport> control_;
-  std::unique_ptr<Wire> wire_;
+  std::vector<std::unique_ptr<Rail>> rails_;
   Capabilities capabilities_;
   std::vector<std::byte> address_;
   int epoll_ = -1;
@@ -84,7 +94,8 @@ class FabricTransport final : public Transport, private WireUser {
   Instant last_control_{};
   Instant next_watch_{};
   std::uint32_t polls_since_control_ = 0;
-  Nanoseconds nap_{};  // between looks at a wire without a descriptor
+  bool naps_ = false;  // there is a wire without a descriptor
+  Nanoseconds nap_{};  // between looks at it
 };
 
 }  // namespace tutti::fabric

@@ -34,6 +34,7 @@ class Port;
 struct WireLimits {
   std::string_view name;  // of the transport that comes of it: "ucx", "ofi", "ncclnet"
   std::string library;    // for messages: "UCX 1.13.1"
+  std::string device;     // for messages, of a library that is told which to use
   // What both ends must have in common to talk, such as the provider's name; sent with the address.
   std::string kind;
   std::size_t small_bytes_max = 0;

@@ -13,6 +13,7 @@
 
 #include "src/base/format.h"
 #include "src/base/random.h"
+#include "transports/fabric/devices.h"
 #include "transports/fabric/library.h"
 #include "transports/ncclnet/words.h"
 
@@ -321,18 +322,23 @@ Result<int> Plugin::device_count() {
   return count;
 }
 
-Result<Device> Plugin::device(const std::string& wanted) {
+Result<std::vector<Device>> Plugin::devices(const std::vector<std::string>& wanted) {
   const auto count = device_count();
   if (!count) return count.status();
-  std::string there;
+  std::vector<Device> there;
+  fabric::Devices names{describe(), "device", "TUTTI_NCCLNET_DEVICES", true, {}};
   for (int index = 0; index < *count; ++index) {
-    const auto device = describe_device(index);
+    auto device = describe_device(index);
     if (!device) return device.status();
-    if (wanted.empty() || wanted == device->name || wanted == format("{}", index)) return *device;
-    there += format("{}{} ({})", there.empty() ? "" : ", ", index, device->name);
+    names.names.push_back(device->name);
+    there.push_back(*std::move(device));
+    if (wanted.empty()) break;  // what is not asked for may be broken
   }
-  return Status(Code::invalid,
-                format("{} has no device {} (TUTTI_NCCLNET_DEVICE); there are {}", describe(), wanted, there));
+  const auto picked = fabric::pick(names, wanted);
+  if (!picked) return picked.status();
+  std::vector<Device> devices;
+  for (const std::size_t each : *picked) devices.push_back(there[each]);
+  return devices;
 }
 
 }  // namespace tutti::ncclnet

@@ -51,8 +51,8 @@ class Plugin {
   const std::string& file() const { return file_; }
   int version() const { return version_; }
   std::string describe() const;  // "NCCL plug-in Libfabric (v10)"
-  // By its name or number; empty takes the first.
-  Result<Device> device(const std::string& wanted);
+  // As NcclnetOptions::devices says, in the order of `wanted`.
+  Result<std::vector<Device>> devices(const std::vector<std::string>& wanted);
   // "isend: ncclSystemError (2), its last warning: no route to host"
   std::string words_of(Answer answer, std::string_view call) const;
   // It may still use memory that it should have let go of, in its own words: no more is given to it.

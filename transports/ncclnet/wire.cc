@@ -198,6 +198,7 @@ std::string NcclnetPort::unreleased() const {
 NcclnetWire::NcclnetWire(Plugin& plugin, Device device, Log log)
     : plugin_(plugin), device_(std::move(device)), log_(std::move(log)) {
   limits_.name = "ncclnet";
+  limits_.device = device_.name;
   limits_.library = format("{}, device {}", plugin_.describe(), device_.name);
   // Which version of the interface a process has of a plug-in makes no difference on the wire.
   limits_.kind = format("ncclnet 2 {}", plugin_.name());

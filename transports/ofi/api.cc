@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "src/base/format.h"
+#include "transports/fabric/devices.h"
 #include "transports/fabric/library.h"
 
 namespace tutti::ofi {
@@ -67,6 +68,18 @@ Result<Info> ask(const Api& api, const std::string& provider, fi_ep_type type) {
   return Info(found, {&api});
 }
 
+Result<Info> ask_best(const Api& api, const std::string& provider) {
+  if (!provider.empty()) {
+    auto connected = ask(api, provider, FI_EP_MSG);
+    return connected ? std::move(connected) : ask(api, provider, FI_EP_RDM);
+  }
+  for (const std::string_view each : kProviders) {
+    auto info = ask_best(api, std::string(each));
+    if (info) return info;
+  }
+  return ask(api, {}, FI_EP_RDM);
+}
+
 }  // namespace
 
 Result<const Api*> load_api() {
@@ -91,16 +104,29 @@ Result<std::vector<std::byte>> address_of(const Api& api, const fi_info& info, f
   return address;
 }
 
-Result<Info> choose(const Api& api, const std::string& provider) {
-  if (!provider.empty()) {
-    auto connected = ask(api, provider, FI_EP_MSG);
-    return connected ? std::move(connected) : ask(api, provider, FI_EP_RDM);
+Result<std::vector<Info>> choose(const Api& api, const std::string& provider,
+                                 const std::vector<std::string>& domains) {
+  const auto found = ask_best(api, provider);
+  if (!found) return found.status();
+  const std::string provider_name = (*found)->fabric_attr->prov_name;
+  std::vector<const fi_info*> there;  // the first of each domain
+  fabric::Devices names{
+      format("provider {} of libfabric {}", provider_name, api.version), "domain", "TUTTI_OFI_DOMAINS", false, {}};
+  for (const fi_info* each = found->get(); each != nullptr; each = each->next) {
+    const std::string domain = each->domain_attr->name;
+    const bool is_known = std::find(names.names.begin(), names.names.end(), domain) != names.names.end();
+    if (is_known || provider_name != each->fabric_attr->prov_name) continue;
+    names.names.push_back(domain);
+    there.push_back(each);
   }
-  for (const std::string_view each : kProviders) {
-    auto info = choose(api, std::string(each));
-    if (info) return info;
+  const auto picked = fabric::pick(names, domains);
+  if (!picked) return picked.status();
+  std::vector<Info> infos;
+  for (const std::size_t each : *picked) {
+    infos.emplace_back(api.dupinfo(there[each]), InfoFreer{&api});
+    if (!infos.back()) return Status(Code::system, "libfabric has no memory for an answer");
   }
-  return ask(api, {}, FI_EP_RDM);
+  return infos;
 }
 
 }  // namespace tutti::ofi

@@ -41,8 +41,9 @@ struct InfoFreer {
 };
 using Info = std::unique_ptr<fi_info, InfoFreer>;
 
-// The endpoint to use: of the provider with this name, or, where it is empty, of the best. FI_EP_MSG where the
-// provider has that itself and takes memory that is not registered, else FI_EP_RDM.
-Result<Info> choose(const Api& api, const std::string& provider);
+// The endpoints to use: of the provider with this name, or, where it is empty, of the best; one for each of `domains`
+// (OfiOptions). FI_EP_MSG where the provider has that itself and takes memory that is not registered, else FI_EP_RDM.
+Result<std::vector<Info>> choose(const Api& api, const std::string& provider,
+                                 const std::vector<std::string>& domains);
 
 }  // namespace tutti::ofi

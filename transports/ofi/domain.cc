@@ -55,9 +55,8 @@ Idle& idle() {
 
 }  // namespace
 
-Domain::Domain(const Api& api, std::string provider, Info info)
+Domain::Domain(const Api& api, Info info)
     : api_(api),
-      provider_(std::move(provider)),
       pid_(getpid()),
       info_(std::move(info)),
       places_max_(sizes_of(*info_).places),
@@ -65,12 +64,19 @@ Domain::Domain(const Api& api, std::string provider, Info info)
       copied_bytes_max_(has_connections(*info_) ? std::min(kCopiedBytesMax, message_bytes_max_) : message_bytes_max_),
       injected_bytes_max_(loses_what_is_injected(*info_) ? 0 : info_->tx_attr->inject_size) {}
 
-Result<std::unique_ptr<Domain>> Domain::take(const Api& api, const std::string& provider) {
+// Of the same provider and device, and used in the same way.
+bool Domain::is(const fi_info& info) const {
+  return std::string_view(info.fabric_attr->prov_name) == info_->fabric_attr->prov_name &&
+         std::string_view(info.domain_attr->name) == info_->domain_attr->name &&
+         info.ep_attr->type == info_->ep_attr->type;
+}
+
+Result<std::unique_ptr<Domain>> Domain::take(const Api& api, Info info) {
   {
     const std::lock_guard lock(idle().mutex);
     auto& domains = idle().domains;
     const auto found = std::find_if(domains.begin(), domains.end(), [&](const auto& each) {
-      return each->provider_ == provider && each->pid_ == getpid();  // not a parent's
+      return each->is(*info) && each->pid_ == getpid();  // not a parent's
     });
     if (found != domains.end()) {
       auto domain = std::move(*found);
@@ -78,9 +84,7 @@ Result<std::unique_ptr<Domain>> Domain::take(const Api& api, const std::string& 
       return domain;
     }
   }
-  auto info = choose(api, provider);
-  if (!info) return info.status();
-  std::unique_ptr<Domain> domain(new Domain(api, provider, *std::move(info)));
+  std::unique_ptr<Domain> domain(new Domain(api, std::move(info)));
   TUTTI_RETURN_IF_ERROR(domain->start());
   return domain;
 }

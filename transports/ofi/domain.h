@@ -45,8 +45,8 @@ struct Way {
 
 class Domain {
  public:
-  // One that nobody uses, or a new one. `provider` as in OfiOptions.
-  static Result<std::unique_ptr<Domain>> take(const Api& api, const std::string& provider);
+  // One of that name that nobody uses, or a new one.
+  static Result<std::unique_ptr<Domain>> take(const Api& api, Info info);
   static void give(std::unique_ptr<Domain> domain);
 
   const Api& api() const { return api_; }
@@ -76,7 +76,8 @@ class Domain {
   void forget(const OfiPort& port);
 
  private:
-  Domain(const Api& api, std::string provider, Info info);
+  Domain(const Api& api, Info info);
+  bool is(const fi_info& info) const;
   Status start();
   Status start_endpoint();
   Status start_connections();
@@ -88,7 +89,6 @@ class Domain {
   bool has_news();
 
   const Api& api_;
-  const std::string provider_;
   const pid_t pid_;
   Info info_;
   const std::size_t places_max_;

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "src/base/status.h"
 #include "transports/fabric/fabric.h"
@@ -17,6 +18,8 @@ namespace tutti {
 struct OfiOptions {
   FabricOptions fabric;
   std::string provider;  // as fi_info names it, such as "tcp" or "efa"; empty takes the best there is
+  // Its domains, each of one NIC, as fi_info names them; "all", or none, which takes the first. A lane for each.
+  std::vector<std::string> domains;
 };
 
 // `control` makes the control connections. Fails where libfabric is not installed, too old, or has no such provider.

@@ -126,6 +126,7 @@ OfiWire::OfiWire(std::unique_ptr<Domain> domain) : domain_(std::move(domain)) {
   domain_->set_wire(this);
   const fi_info& info = domain_->info();
   limits_.name = "ofi";
+  limits_.device = info.domain_attr->name;
   limits_.library = format("libfabric {} ({})", domain_->api().version, info.fabric_attr->prov_name);
   limits_.kind =
       format("ofi {} {}", domain_->connections() != nullptr ? "2 connected" : "1", info.fabric_attr->prov_name);

@@ -9,8 +9,9 @@ Result<std::unique_ptr<Transport>> make_ucx_transport(std::unique_ptr<Transport>
   if (!api) return api.status();
   auto worker = ucx::Worker::take(**api, options.transports);
   if (!worker) return worker.status();
-  return make_fabric_transport(std::move(control), std::make_unique<ucx::UcxWire>(*std::move(worker)),
-                               std::move(options.fabric));
+  std::vector<std::unique_ptr<fabric::Wire>> wires;
+  wires.push_back(std::make_unique<ucx::UcxWire>(*std::move(worker)));
+  return make_fabric_transport(std::move(control), std::move(wires), std::move(options.fabric));
 }
 
 }  // namespace tutti
