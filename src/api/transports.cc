@@ -110,7 +110,8 @@ struct Maker {
     return is_wanted("tcp") || is_wanted("auto");
   }
 
-  // Where tcp may be used, lanes that the fabric cannot carry go on over it.
+  // Where tcp may be used, lanes that the fabric cannot carry go on over it. Also with one lane and without tcp: both
+  // ends of a link have to speak alike, and the other may have more lanes.
   Made with_reserve(Made made) const {
     if (!made) return made;
     FailoverOptions failover;
@@ -118,7 +119,6 @@ struct Maker {
     failover.reserve = has_reserve();
     failover.reserve_carries = settings.reserve_carries;
     failover.log = log;
-    if (!failover.reserve && (*made)->capabilities().lanes_max == 1) return made;
     if (failover.reserve) {
       auto reserve = connections(1);
       if (!reserve) return reserve;

@@ -51,6 +51,30 @@ TEST_P(NcclnetJobs, EveryCollectiveGivesTheRightBits) {
 
 INSTANTIATE_TEST_SUITE_P(All, NcclnetJobs, ::testing::Values("v8", "v9", "v10", "v11", "v12"));
 
+// One rank uses both devices of the plug-in, one the second, one the first.
+TEST(NcclnetDevices, RanksWithUnlikeDevicesComputeTheSame) {
+  Job job;
+  job.ranks = 3;
+  job.settings = over(tutti::test_plugin("v10"));
+  const Outcome outcome = run_job(job, [](Rank& rank) {
+    const char* const devices[] = {"all", "lo1", ""};
+    tutti_comm* const comm = rank.create("dp0", std::string("TUTTI_NCCLNET_DEVICES=") + devices[rank.rank()]);
+    if (comm == nullptr) return;
+    Buffers buffers;
+    for (const std::size_t count : {1u, 1000u, 1'000'000u}) {
+      Case c;
+      c.kind = Kind::all_reduce;
+      c.count = count;
+      c.seed = count;
+      const Result result = run_case(rank, comm, rank.rank(), rank.size(), c, buffers);
+      if (!rank.ok(result.status, c.text())) return;
+    }
+    rank.ok(tutti_comm_finalize(comm, 0), "finalize");
+    rank.ok(tutti_comm_destroy(comm), "destroy");
+  });
+  EXPECT_TRUE(outcome.is_clean()) << outcome.text();
+}
+
 tutti_status reduce_until_it_ends(tutti_comm* comm) {
   std::vector<float> data(1 << 18, 1);
   tutti_status got = TUTTI_OK;
