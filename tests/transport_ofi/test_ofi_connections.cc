@@ -135,6 +135,26 @@ TEST_P(OfiConnections, WhoeverHasNoKeyOfAWaitingPortIsRejected) {
   EXPECT_EQ(a.failure + b.failure, "");
 }
 
+// The one with the greater key connects; to connect to it instead breaks the protocol, and hurts it no more than
+// that.
+TEST_P(OfiConnections, WhoConnectsOutOfTurnIsRefused) {
+  Node a(GetParam());
+  Node b(GetParam());
+  Node hasty(GetParam());
+  while (a.key() < b.key()) a.open();
+  while (hasty.key() < a.key()) hasty.open();
+  const auto end = [&] { return until({&a, &hasty}, [&] { return !hasty.failure.empty(); }); };
+  ASSERT_TRUE(hasty.port->connect(a.port->address()).is_ok());
+  const Instant enough = monotonic_now() + 200ms;
+  ASSERT_TRUE(until({&a, &hasty}, [&] { return monotonic_now() > enough; }));
+  const Status connected = a.port->connect(b.port->address());
+  EXPECT_NE(connected.text().find("its peer has connected"), std::string::npos) << connected.text();
+  a.open();  // the port before is gone, its connection too
+  EXPECT_TRUE(end());
+  const Status met = meet(a, b);
+  EXPECT_TRUE(met.is_ok()) << met.text();
+}
+
 TEST_P(OfiConnections, NonsenseThatIsSentToTheListenerHurtsNobody) {
   Node a(GetParam());
   Node b(GetParam());

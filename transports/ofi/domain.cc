@@ -239,9 +239,11 @@ std::size_t Domain::progress() {
   if (count == -FI_EAVAIL && read_error()) ++moved;
   for (ssize_t i = 0; i < count; ++i) finish(entries[static_cast<std::size_t>(i)]);
   make_places();
-  if (moved > 0 || !connections_ || (until_events_-- > 0 && !connections_->is_expecting())) return moved;
+  if (until_events_ > 0) --until_events_;
+  const bool is_read_out = count != -FI_EAVAIL && count != static_cast<ssize_t>(entries.size());
+  if (!connections_ || !is_read_out || (until_events_ > 0 && !connections_->is_expecting())) return moved;
   until_events_ = kEventsEvery;
-  return connections_->progress(wire_);
+  return moved + connections_->progress(wire_);
 }
 
 // Of a queue without a descriptor.

@@ -46,7 +46,10 @@ Status OfiPort::connect(std::span<const std::byte> peer_address) {
   peer_key_ = load_little_endian<std::uint64_t>(peer_address.data());
   const std::byte* const address = peer_address.data() + sizeof(std::uint64_t);
   if (Connections* const connections = wire_.domain_->connections(); connections != nullptr) {
-    if (key() > *peer_key_) TUTTI_RETURN_IF_ERROR(connections->connect(*this, address, *peer_key_));
+    const bool connects = key() > *peer_key_;
+    if (connects && way_.endpoint != nullptr)
+      return {Code::peer_lost, "its peer has connected, though that is for this side: another version of Tutti?"};
+    if (connects) TUTTI_RETURN_IF_ERROR(connections->connect(*this, address, *peer_key_));
   } else {
     const auto way = wire_.domain_->find(address);
     if (!way) return way.status();
