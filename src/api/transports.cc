@@ -112,7 +112,7 @@ struct Maker {
 
   // Where tcp may be used, lanes that the fabric cannot carry go on over it. Also with one lane and without tcp: both
   // ends of a link have to speak alike, and the other may have more lanes.
-  Made with_reserve(Made made) const {
+  Made with_failover(Made made) const {
     if (!made) return made;
     FailoverOptions failover;
     failover.process = options.process;
@@ -146,7 +146,7 @@ struct Maker {
     if (settings.verbs_connect == VerbsConnect::rdma_cm)
       verbs.make_connector = [this](const auto ports) { return verbs::make_rdma_cm(ports, log); };
     verbs.make_control = [this] { return connections(static_cast<std::uint32_t>(settings.tcp_connections)); };
-    return with_reserve(make_verbs_transport(std::move(verbs)));
+    return with_failover(make_verbs_transport(std::move(verbs)));
   }
 
   // Of a transport that moves frames by a fabric's library, over control connections of its own.
@@ -160,7 +160,7 @@ struct Maker {
     its.fabric.log = log;
     its.fabric.stall_limit = settings.heartbeat_timeout;
     its.fabric.ends_when_silent = has_reserve();
-    return with_reserve(make_it(*std::move(control), std::move(its)));
+    return with_failover(make_it(*std::move(control), std::move(its)));
   }
 
   Made ncclnet() const {

@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <array>
-#include <mutex>
 #include <string_view>
 #include <utility>
 
 #include "src/base/format.h"
+#include "transports/fabric/idle.h"
 #include "transports/ofi/wire.h"
 
 namespace tutti::ofi {
@@ -43,15 +43,7 @@ constexpr std::size_t kCopiedBytesMax = fabric::kPreambleBytes + fabric::kHeadBy
 constexpr std::size_t kCompletions = 32;
 constexpr std::uint32_t kEventsEvery = 64;
 
-// Domains that nobody uses.
-struct Idle {
-  std::mutex mutex;
-  std::vector<std::unique_ptr<Domain>> domains;
-};
-Idle& idle() {
-  static Idle* const all = new Idle;  // threads of a provider's may be at work on them while the program ends
-  return *all;
-}
+using Idle = fabric::Idle<Domain>;
 
 }  // namespace
 
@@ -72,18 +64,8 @@ bool Domain::is(const fi_info& info) const {
 }
 
 Result<std::unique_ptr<Domain>> Domain::take(const Api& api, Info info) {
-  {
-    const std::lock_guard lock(idle().mutex);
-    auto& domains = idle().domains;
-    const auto found = std::find_if(domains.begin(), domains.end(), [&](const auto& each) {
-      return each->is(*info) && each->pid_ == getpid();  // not a parent's
-    });
-    if (found != domains.end()) {
-      auto domain = std::move(*found);
-      domains.erase(found);
-      return domain;
-    }
-  }
+  auto idle = Idle::all().take([&](const Domain& each) { return each.is(*info); });
+  if (idle) return idle;
   std::unique_ptr<Domain> domain(new Domain(api, std::move(info)));
   TUTTI_RETURN_IF_ERROR(domain->start());
   return domain;
@@ -91,8 +73,7 @@ Result<std::unique_ptr<Domain>> Domain::take(const Api& api, Info info) {
 
 void Domain::give(std::unique_ptr<Domain> domain) {
   domain->set_wire(nullptr);
-  const std::lock_guard lock(idle().mutex);
-  idle().domains.push_back(std::move(domain));
+  Idle::all().give(std::move(domain));
 }
 
 Status Domain::start() {

@@ -48,6 +48,7 @@ class Domain {
   // One of that name that nobody uses, or a new one.
   static Result<std::unique_ptr<Domain>> take(const Api& api, Info info);
   static void give(std::unique_ptr<Domain> domain);
+  pid_t maker() const { return pid_; }
 
   const Api& api() const { return api_; }
   const fi_info& info() const { return *info_; }

@@ -4,15 +4,17 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <mutex>
 #include <utility>
 
 #include "src/base/format.h"
+#include "transports/fabric/idle.h"
 #include "transports/ucx/wire.h"
 
 namespace tutti::ucx {
 
 namespace {
+
+using Idle = fabric::Idle<Worker>;
 
 constexpr unsigned kMessageId = 1;
 // Over TCP a message that fits into one segment is read at once. With segments of 256 KiB instead of UCX's 64, 1 MiB
@@ -23,16 +25,6 @@ constexpr std::size_t kPieceBytesOfSegment = 252 << 10;
 constexpr unsigned kMinorOfFullNames = 17;
 // How long an endpoint that nobody wants is kept that may still be connecting: as long as it takes where both live.
 constexpr Nanoseconds kLingerLimit = std::chrono::milliseconds(500);
-
-// Workers that nobody uses.
-struct Idle {
-  std::mutex mutex;
-  std::vector<std::unique_ptr<Worker>> workers;
-};
-Idle& idle() {
-  static Idle* const all = new Idle;  // threads of UCX's may be at work on them while the program ends
-  return *all;
-}
 
 // Whether UCX uses TCP for certain, in all processes that are started alike: a setting of a transport that is not
 // used makes it complain.
@@ -54,18 +46,8 @@ Worker::Worker(const Api& api, std::string transports)
     : api_(api), transports_(std::move(transports)), pid_(getpid()) {}
 
 Result<std::unique_ptr<Worker>> Worker::take(const Api& api, const std::string& transports) {
-  {
-    const std::lock_guard lock(idle().mutex);
-    auto& workers = idle().workers;
-    const auto found = std::find_if(workers.begin(), workers.end(), [&](const auto& each) {
-      return each->transports_ == transports && each->pid_ == getpid();  // not a parent's
-    });
-    if (found != workers.end()) {
-      auto worker = std::move(*found);
-      workers.erase(found);
-      return worker;
-    }
-  }
+  auto idle = Idle::all().take([&](const Worker& each) { return each.transports_ == transports; });
+  if (idle) return idle;
   std::unique_ptr<Worker> worker(new Worker(api, transports));
   TUTTI_RETURN_IF_ERROR(worker->start());
   return worker;
@@ -73,8 +55,7 @@ Result<std::unique_ptr<Worker>> Worker::take(const Api& api, const std::string& 
 
 void Worker::give(std::unique_ptr<Worker> worker) {
   worker->set_wire(nullptr);
-  const std::lock_guard lock(idle().mutex);
-  idle().workers.push_back(std::move(worker));
+  Idle::all().give(std::move(worker));
 }
 
 Status Worker::check(ucs_status_t status, std::string_view what) const {

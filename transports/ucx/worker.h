@@ -54,6 +54,7 @@ class Worker {
   // One that nobody uses, or a new one. `transports` as in UcxOptions.
   static Result<std::unique_ptr<Worker>> take(const Api& api, const std::string& transports);
   static void give(std::unique_ptr<Worker> worker);
+  pid_t maker() const { return pid_; }
 
   const Api& api() const { return api_; }
   int descriptor() const { return descriptor_; }
