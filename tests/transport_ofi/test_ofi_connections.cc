@@ -1,92 +1,23 @@
 // Connected endpoints of libfabric's: who is let in, what a port says when its connection ends, and that a closed
 // port has let go of the caller's memory.
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "src/base/bytes.h"
-#include "src/base/clock.h"
-#include "transports/ofi/wire.h"
+#include "tests/transport_ofi/node.h"
 
 namespace tutti::ofi {
 namespace {
 
 using namespace std::chrono_literals;
 using fabric::Head;
-using fabric::Message;
 using fabric::Port;
 
 constexpr std::size_t kLarge = 4 << 20;
-
-// A process: a wire with one port, which fetches what is large.
-struct Node : fabric::WireUser, fabric::PortUser {
-  explicit Node(const std::string& provider) {
-    const auto api = load_api();
-    EXPECT_TRUE(api.is_ok()) << api.status().text();
-    auto infos = choose(**api, provider, {});
-    EXPECT_TRUE(infos.is_ok()) << infos.status().text();
-    auto domain = Domain::take(**api, std::move(infos->front()));
-    EXPECT_TRUE(domain.is_ok()) << domain.status().text();
-    wire = std::make_unique<OfiWire>(*std::move(domain));
-    wire->set_user(*this);
-    open();
-  }
-  void open() {
-    failure.clear();
-    auto opened = wire->open(*this);
-    EXPECT_TRUE(opened.is_ok()) << opened.status().text();
-    port = *std::move(opened);
-  }
-  std::uint64_t key() const { return load_little_endian<std::uint64_t>(port->address().data()); }
-  void on_message(const Message& message) override {
-    if (message.is_large) {
-      fetched.resize(message.bytes);
-      return port->fetch(message, fetched.data(), 1);
-    }
-    small.emplace_back(reinterpret_cast<const char*>(message.data), message.bytes);
-  }
-  void on_sent(std::uint64_t) override { ++sent; }
-  void on_fetched(std::uint64_t) override { ++fetches; }
-  void on_failed(const std::string& words) override { failure = words; }
-
-  std::unique_ptr<OfiWire> wire;
-  std::unique_ptr<Port> port;
-  std::string failure;
-  std::vector<std::string> small;
-  std::vector<std::byte> fetched;
-  int sent = 0;
-  int fetches = 0;
-};
-
-bool until(std::initializer_list<Node*> nodes, const std::function<bool()>& holds) {
-  const Instant end = monotonic_now() + 10s;
-  while (!holds()) {
-    if (monotonic_now() > end) return false;
-    for (Node* const node : nodes) node->wire->progress();
-  }
-  return true;
-}
-
-Status meet(Node& a, Node& b) {
-  TUTTI_RETURN_IF_ERROR(a.port->connect(b.port->address()));
-  TUTTI_RETURN_IF_ERROR(b.port->connect(a.port->address()));
-  return until({&a, &b}, [&] { return a.port->is_ready() && b.port->is_ready(); })
-             ? Status()
-             : Status(Code::timeout, "not ready");
-}
-
-bool say(Node& from, const std::string& text) {
-  const Head head{.bytes = text.size()};
-  return from.port->send_small(head, reinterpret_cast<const std::byte*>(text.data()), text.size());
-}
 
 TEST(OfiDomains, AreTakenByNameAndInTheOrderOfTheNames) {
   const auto api = load_api();
@@ -153,27 +84,6 @@ TEST_P(OfiConnections, WhoConnectsOutOfTurnIsRefused) {
   EXPECT_TRUE(end());
   const Status met = meet(a, b);
   EXPECT_TRUE(met.is_ok()) << met.text();
-}
-
-TEST_P(OfiConnections, NonsenseThatIsSentToTheListenerHurtsNobody) {
-  Node a(GetParam());
-  Node b(GetParam());
-  std::vector<int> sockets;
-  for (const std::size_t bytes : {0u, 1u, 7u, 64u, 300u, 5000u}) {
-    sockaddr_storage to{};
-    const auto address = a.port->address().subspan(sizeof(std::uint64_t));
-    std::memcpy(&to, address.data(), std::min(address.size(), sizeof to));
-    sockets.push_back(socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(::connect(sockets.back(), reinterpret_cast<sockaddr*>(&to), static_cast<socklen_t>(address.size())), 0);
-    const std::vector<char> words(bytes, static_cast<char>(bytes));
-    ASSERT_EQ(send(sockets.back(), words.data(), bytes, MSG_NOSIGNAL), static_cast<ssize_t>(bytes));
-    a.wire->progress();
-  }
-  const Status met = meet(a, b);
-  EXPECT_TRUE(met.is_ok()) << met.text();
-  ASSERT_TRUE(say(a, "all the same"));
-  EXPECT_TRUE(until({&a, &b}, [&] { return !b.small.empty(); }));
-  for (const int each : sockets) ::close(each);
 }
 
 TEST_P(OfiConnections, ThePeersEndIsToldAfterAllThatItHasSent) {

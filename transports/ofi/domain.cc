@@ -1,16 +1,19 @@
 #include "transports/ofi/domain.h"
 
+#include <rdma/fi_cm.h>
 #include <sys/epoll.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <string_view>
 #include <utility>
 
 #include "src/base/format.h"
 #include "transports/fabric/idle.h"
+#include "transports/ofi/listener.h"
 #include "transports/ofi/wire.h"
 
 namespace tutti::ofi {
@@ -37,6 +40,11 @@ const Sizes& sizes_of(const fi_info& info) { return has_connections(info) ? kOfC
 bool loses_what_is_injected(const fi_info& info) {
   return std::string_view(info.fabric_attr->prov_name).find("ofi_rxm") != std::string_view::npos;
 }
+
+// libfabric's tcp takes errno for the cause when a connection ends before it has said anything, and waits for it to
+// go on where the last call of anybody's had failed with EAGAIN. That would be forever, and nobody could sleep
+// meanwhile.
+void forget_errno() { errno = 0; }
 
 // Of a connection: what is not sent in place.
 constexpr std::size_t kCopiedBytesMax = fabric::kPreambleBytes + fabric::kHeadBytes + kSmallBytesMax;
@@ -91,6 +99,7 @@ Status Domain::start() {
   TUTTI_RETURN_IF_ERROR(has_connections(*info_) ? start_connections() : start_endpoint());
   make_places();
   if (places_ == 0) return check(-FI_EAGAIN, "take places for messages");
+  limit_reads_of_accepted(address());
   return {};
 }
 
@@ -216,6 +225,7 @@ std::size_t Domain::progress() {
   };
   if (news_) finish(*std::exchange(news_, std::nullopt));
   std::array<fi_cq_msg_entry, kCompletions> entries;
+  forget_errno();
   const ssize_t count = fi_cq_read(queue_, entries.data(), entries.size());
   if (count == -FI_EAVAIL && read_error()) ++moved;
   for (ssize_t i = 0; i < count; ++i) finish(entries[static_cast<std::size_t>(i)]);
@@ -224,6 +234,7 @@ std::size_t Domain::progress() {
   const bool is_read_out = count != -FI_EAVAIL && count != static_cast<ssize_t>(entries.size());
   if (!connections_ || !is_read_out || (until_events_ > 0 && !connections_->is_expecting())) return moved;
   until_events_ = kEventsEvery;
+  forget_errno();
   return moved + connections_->progress(wire_);
 }
 
