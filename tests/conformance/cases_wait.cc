@@ -80,6 +80,27 @@ TEST_P(Conformance, NobodySleepsOverAFrameThatIsThere) {
   ASSERT_TRUE(until([&] { return joined.second->received.size() == 1; }, "the frame"));
 }
 
+TEST_P(Conformance, WhoHasNothingToDoCanSleep) {
+  if (world_->has_virtual_clock()) GTEST_SKIP() << "nothing to wait on";
+  Party& a = add();
+  Party& b = add();
+  const auto joined = join(a, b);
+  ASSERT_NE(joined.second, nullptr);
+  expect_talks(a, *joined.first, b, *joined.second, 100);
+  settle();
+  for (Party* const each : {&a, &b}) {
+    if (each->transport().wait_descriptor() < 0) GTEST_SKIP() << "nothing to wait on";
+    EXPECT_TRUE(until(
+        [&] {
+          if (!each->transport().prepare_wait()) return false;
+          const bool sleeps = !readable(each->transport().wait_descriptor(), 0);
+          each->transport().finish_wait();
+          return sleeps;
+        },
+        "sleep"));
+  }
+}
+
 TEST_P(Conformance, ASleeperIsWokenByConnectFrameAndClose) {
   Party& a = add();
   Party& b = add();

@@ -41,6 +41,9 @@ bool loses_what_is_injected(const fi_info& info) {
   return std::string_view(info.fabric_attr->prov_name).find("ofi_rxm") != std::string_view::npos;
 }
 
+// What net has for a descriptor stays readable once it was (1.17, the last one that has net).
+bool is_never_calm(const fi_info& info) { return std::string_view(info.fabric_attr->prov_name) == "net"; }
+
 // libfabric's tcp takes errno for the cause when a connection ends before it has said anything, and waits for it to
 // go on where the last call of anybody's had failed with EAGAIN. That would be forever, and nobody could sleep
 // meanwhile.
@@ -123,7 +126,7 @@ Status Domain::start_connections() {
   TUTTI_RETURN_IF_ERROR(check(fi_srx_context(domain_, &places, &receiver_, nullptr), "make a receive context"));
   connections_ = std::make_unique<Connections>(api_, *info_, Connections::Parts{fabric_, domain_, queue_, receiver_});
   TUTTI_RETURN_IF_ERROR(connections_->start());
-  if (queue_descriptor_ < 0 || connections_->descriptor() < 0) return {};
+  if (queue_descriptor_ < 0 || connections_->descriptor() < 0 || is_never_calm(*info_)) return {};
   descriptor_ = epoll_create1(EPOLL_CLOEXEC);
   if (descriptor_ < 0) return Status::from_errno(errno, "epoll_create1");
   for (const int each : {queue_descriptor_, connections_->descriptor()}) {
