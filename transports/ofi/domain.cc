@@ -14,6 +14,7 @@
 #include "src/base/format.h"
 #include "transports/fabric/idle.h"
 #include "transports/ofi/listener.h"
+#include "transports/ofi/regions.h"
 #include "transports/ofi/wire.h"
 
 namespace tutti::ofi {
@@ -48,6 +49,8 @@ bool is_never_calm(const fi_info& info) { return std::string_view(info.fabric_at
 // go on where the last call of anybody's had failed with EAGAIN. That would be forever, and nobody could sleep
 // meanwhile.
 void forget_errno() { errno = 0; }
+
+bool has_regions(const fi_info& info) { return std::string_view(info.fabric_attr->prov_name) == "shm"; }
 
 // Of a connection: what is not sent in place.
 constexpr std::size_t kCopiedBytesMax = fabric::kPreambleBytes + fabric::kHeadBytes + kSmallBytesMax;
@@ -114,11 +117,21 @@ Status Domain::start_endpoint() {
   TUTTI_RETURN_IF_ERROR(check(fi_endpoint(domain_, info_.get(), &receiver_, nullptr), "make an endpoint"));
   TUTTI_RETURN_IF_ERROR(check(fi_ep_bind(receiver_, &addresses_->fid, 0), "bind an address vector"));
   TUTTI_RETURN_IF_ERROR(check(fi_ep_bind(receiver_, &queue_->fid, FI_TRANSMIT | FI_RECV), "bind a completion queue"));
+  if (has_regions(*info_)) TUTTI_RETURN_IF_ERROR(name_region());
   TUTTI_RETURN_IF_ERROR(check(fi_enable(receiver_), "enable an endpoint"));
+  if (!region_.empty()) TUTTI_RETURN_IF_ERROR(hold_region(region_));
   auto address = address_of(api_, *info_, receiver_->fid);
   if (!address) return address.status();
   address_ = *std::move(address);
   return {};
+}
+
+Status Domain::name_region() {
+  remove_dead_regions();
+  auto name = new_region_name();
+  if (!name) return name.status();
+  region_ = *std::move(name);
+  return check(fi_setname(&receiver_->fid, region_.data(), region_.size() + 1), "name an endpoint");
 }
 
 Status Domain::start_connections() {

@@ -81,6 +81,7 @@ class Domain {
   bool is(const fi_info& info) const;
   Status start();
   Status start_endpoint();
+  Status name_region();
   Status start_connections();
   Status check(int error, std::string_view what) const { return ofi::check(api_, *info_, error, what); }
   Op* take(std::vector<Op*>& from, std::size_t bytes);
@@ -106,6 +107,7 @@ class Domain {
   int queue_descriptor_ = -1;
   int descriptor_ = -1;
   std::vector<std::byte> address_;
+  std::string region_;  // the name of its shared memory, where it has some
   std::vector<std::unique_ptr<Op>> ops_;
   std::vector<Op*> free_;
   std::vector<Op*> free_places_;
