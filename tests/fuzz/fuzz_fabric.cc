@@ -28,22 +28,34 @@ struct Target {
   std::size_t bytes = 0;
 };
 
+class ScriptedWire final : public ChunkWire {
+ public:
+  void take(std::span<const std::byte> bytes) {
+    if (ChunkPort* const port = addressee(bytes); port != nullptr) port->hear(bytes, user());
+  }
+  int wait_descriptor() const override { return -1; }
+  bool prepare_wait() override { return true; }
+
+ private:
+  std::unique_ptr<ChunkPort> make_port(PortUser&, std::uint64_t) override { return nullptr; }
+  std::size_t move() override { return 0; }
+};
+
 class ScriptedPort final : public ChunkPort, private PortUser, private WireUser {
  public:
-  ScriptedPort() : ChunkPort(*this, kKey, kChunkBytes) { greet(kKey); }
+  explicit ScriptedPort(ScriptedWire& wire) : ChunkPort(wire, *this, kKey, {}, kChunkBytes) {
+    wire.set_user(*this);
+    greet(kKey);
+  }
   ~ScriptedPort() override {
     for (const Message& offer : offers) give_back(offer);
-    abandon_chunks();
+    close();
   }
 
-  std::span<const std::byte> address() const override { return {}; }
   Status connect(std::span<const std::byte>) override { return {}; }
-  void close() override {}
-  bool is_closed() const override { return false; }
+  bool is_closed() const override { return is_closing(); }
+  bool is_broken() const { return has_failed(); }
 
-  void take(std::span<const std::byte> bytes) {
-    if (!has_failed) hear(bytes, *this);
-  }
   void fetch_one() {
     if (offers.empty()) return;
     const Message offer = offers.back();
@@ -68,20 +80,16 @@ class ScriptedPort final : public ChunkPort, private PortUser, private WireUser 
   }
 
   bool has_room_now = true;
-  bool has_failed = false;
 
  private:
   bool say(std::span<const std::byte>, const std::byte*, std::size_t) override { return has_room_now; }
   bool say_in_place(std::span<const std::byte>, const std::byte* from, std::size_t bytes,
                     std::uint64_t number) override {
     FUZZ_CHECK(from >= body && from + bytes <= body + sizeof body);
-    if (has_room_now) chunk_said(number);
+    if (has_room_now) said(number);
     return has_room_now;
   }
-  void fail(const std::string& words) override {
-    FUZZ_CHECK(!words.empty());
-    has_failed = true;
-  }
+  void let_go() override {}
   void on_message(const Message& message) override {
     FUZZ_CHECK(message.is_large == (message.handle != nullptr));
     if (!message.is_large) return;
@@ -93,7 +101,7 @@ class ScriptedPort final : public ChunkPort, private PortUser, private WireUser 
     FUZZ_CHECK(target.memory.front() == kCanary && target.memory.back() == kCanary);
     targets.erase(token);
   }
-  void on_failed(const std::string&) override {}
+  void on_failed(const std::string& words) override { FUZZ_CHECK(!words.empty()); }
   static void give_back(const Message& message) { PullPort::give_back(message); }
 
   std::vector<Message> offers;
@@ -114,9 +122,10 @@ void check_again(const Result<Words>& parsed, Result<Words> (*parse)(std::span<c
 }
 
 void play(std::span<const std::byte> script) {
-  ScriptedPort port;
+  ScriptedWire wire;
+  ScriptedPort port(wire);
   ByteReader in(script);
-  while (!in.failed() && in.left() > 0) {
+  while (!in.failed() && in.left() > 0 && !port.is_broken()) {
     const auto what = in.get<std::uint8_t>();
     const auto size = in.get<std::uint8_t>();
     switch (what % 6) {
@@ -125,11 +134,11 @@ void play(std::span<const std::byte> script) {
         std::vector<std::byte> message(sizeof kKey + rest.size());
         store_little_endian(message.data(), kKey);
         if (!rest.empty()) std::memcpy(message.data() + sizeof kKey, rest.data(), rest.size());
-        port.take(message);
+        wire.take(message);
         break;
       }
       case 1:
-        port.take(in.take(size));
+        wire.take(in.take(size));
         break;
       case 2:
         port.fetch_one();
@@ -142,10 +151,12 @@ void play(std::span<const std::byte> script) {
         break;
       case 5:
         port.has_room_now = size % 2 == 0;
+        wire.progress();
         static_cast<void>(port.flush());
         break;
     }
   }
+  wire.progress();
 }
 
 }  // namespace

@@ -3,8 +3,6 @@
 // library does that has lost a connection, makes another one, and says nothing of what was under way.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <deque>
 #include <map>
 #include <memory>
@@ -22,7 +20,6 @@ struct MemoryNetwork {
   bool is_cut = false;
   std::uint64_t messages = 0;  // said so far
   std::uint64_t lost = 0;      // the number of the one that does not come; the first is 1
-  std::uint64_t next_key = 1;
   std::map<std::uint64_t, MemoryPort*> ports;
 };
 
@@ -30,28 +27,24 @@ class MemoryPort final : public ChunkPort {
  public:
   static constexpr std::size_t kChunkBytes = 16 << 10;
 
-  MemoryPort(MemoryNetwork& network, PortUser& user, std::uint64_t key)
-      : ChunkPort(user, key, kChunkBytes), network_(network), address_(sizeof key) {
-    store_little_endian(address_.data(), key);
+  MemoryPort(ChunkWire& wire, MemoryNetwork& network, PortUser& user, std::uint64_t key)
+      : ChunkPort(wire, user, key, {}, kChunkBytes), network_(network) {
     network_.ports[key] = this;
   }
-  ~MemoryPort() override { network_.ports.erase(key()); }
+  ~MemoryPort() override {
+    close();
+    network_.ports.erase(key());
+  }
 
-  std::span<const std::byte> address() const override { return address_; }
   Status connect(std::span<const std::byte> peer) override {
     greet(load_little_endian<std::uint64_t>(peer.data()));
     return {};
   }
-  void close() override {
-    is_closed_ = true;
-    abandon_chunks();
-  }
-  bool is_closed() const override { return is_closed_; }
+  bool is_closed() const override { return is_closing(); }
 
-  bool progress(WireUser& user) {
+  bool hear_all(WireUser& user) {
     const bool has_any = !inbox_.empty();
-    for (; !inbox_.empty() && !is_closed_; inbox_.pop_front()) hear(inbox_.front(), user);
-    if (!is_closed_) static_cast<void>(flush());
+    for (; !inbox_.empty() && !is_closing(); inbox_.pop_front()) hear(inbox_.front(), user);
     return has_any;
   }
 
@@ -67,18 +60,16 @@ class MemoryPort final : public ChunkPort {
   bool say_in_place(std::span<const std::byte> first, const std::byte* body, std::size_t bytes,
                     std::uint64_t number) override {
     say(first, body, bytes);
-    chunk_said(number);
+    said(number);
     return true;
   }
-  void fail(const std::string& words) override { ADD_FAILURE() << words; }
+  void let_go() override {}
 
   MemoryNetwork& network_;
-  std::vector<std::byte> address_;
   std::deque<std::vector<std::byte>> inbox_;
-  bool is_closed_ = false;
 };
 
-class MemoryWire final : public Wire {
+class MemoryWire final : public ChunkWire {
  public:
   explicit MemoryWire(MemoryNetwork& network) : network_(network) {
     limits_.name = "memory";
@@ -87,29 +78,25 @@ class MemoryWire final : public Wire {
     limits_.small_bytes_max = 4 << 10;
     limits_.large_bytes_max = 1 << 20;
   }
-  const WireLimits& limits() const override { return limits_; }
-  void set_user(WireUser& user) override { user_ = &user; }
-  Result<std::unique_ptr<Port>> open(PortUser& user) override {
-    ports_.push_back(network_.next_key);
-    return std::unique_ptr<Port>(std::make_unique<MemoryPort>(network_, user, network_.next_key++));
-  }
-  void give_back(const Message& message) override { PullPort::give_back(message); }
-  std::size_t progress() override {
-    std::size_t moved = 0;
-    for (const std::uint64_t key : ports_) {
-      const auto found = network_.ports.find(key);
-      if (found != network_.ports.end() && found->second->progress(*user_)) ++moved;
-    }
-    return moved;
-  }
   int wait_descriptor() const override { return -1; }
   bool prepare_wait() override { return true; }
 
  private:
+  std::unique_ptr<ChunkPort> make_port(PortUser& user, std::uint64_t key) override {
+    keys_.push_back(key);
+    return std::make_unique<MemoryPort>(*this, network_, user, key);
+  }
+  std::size_t move() override {
+    std::size_t moved = 0;
+    for (const std::uint64_t key : keys_) {
+      const auto found = network_.ports.find(key);
+      if (found != network_.ports.end() && found->second->hear_all(user())) ++moved;
+    }
+    return moved;
+  }
+
   MemoryNetwork& network_;
-  WireLimits limits_;
-  WireUser* user_ = nullptr;
-  std::vector<std::uint64_t> ports_;  // keys of this process's
+  std::vector<std::uint64_t> keys_;  // of this process's ports
 };
 
 }  // namespace tutti::fabric

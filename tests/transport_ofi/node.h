@@ -3,80 +3,30 @@
 
 #include <gtest/gtest.h>
 
-#include <cstddef>
-#include <cstdint>
-#include <functional>
-#include <initializer_list>
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "src/base/bytes.h"
-#include "src/base/clock.h"
+#include "tests/transport_fabric/node.h"
 #include "transports/ofi/wire.h"
 
 namespace tutti::ofi {
 
-// A process: a wire with one port, which fetches what is large.
-struct Node : fabric::WireUser, fabric::PortUser {
-  explicit Node(const std::string& provider) {
+struct Node : fabric::Node {
+  explicit Node(const std::string& provider) : fabric::Node(make_wire(provider)) {}
+
+  static std::unique_ptr<OfiWire> make_wire(const std::string& provider) {
     const auto api = load_api();
     EXPECT_TRUE(api.is_ok()) << api.status().text();
     auto infos = choose(**api, provider, {});
     EXPECT_TRUE(infos.is_ok()) << infos.status().text();
     auto domain = Domain::take(**api, std::move(infos->front()));
     EXPECT_TRUE(domain.is_ok()) << domain.status().text();
-    wire = std::make_unique<OfiWire>(*std::move(domain));
-    wire->set_user(*this);
-    open();
+    return std::make_unique<OfiWire>(*std::move(domain));
   }
-  void open() {
-    failure.clear();
-    auto opened = wire->open(*this);
-    EXPECT_TRUE(opened.is_ok()) << opened.status().text();
-    port = *std::move(opened);
-  }
-  std::uint64_t key() const { return load_little_endian<std::uint64_t>(port->address().data()); }
-  void on_message(const fabric::Message& message) override {
-    if (message.is_large) {
-      fetched.resize(message.bytes);
-      return port->fetch(message, fetched.data(), 1);
-    }
-    small.emplace_back(reinterpret_cast<const char*>(message.data), message.bytes);
-  }
-  void on_sent(std::uint64_t) override { ++sent; }
-  void on_fetched(std::uint64_t) override { ++fetches; }
-  void on_failed(const std::string& words) override { failure = words; }
-
-  std::unique_ptr<OfiWire> wire;
-  std::unique_ptr<fabric::Port> port;
-  std::string failure;
-  std::vector<std::string> small;
-  std::vector<std::byte> fetched;
-  int sent = 0;
-  int fetches = 0;
 };
 
-inline bool until(std::initializer_list<Node*> nodes, const std::function<bool()>& holds) {
-  const Instant end = monotonic_now() + std::chrono::seconds(10);
-  while (!holds()) {
-    if (monotonic_now() > end) return false;
-    for (Node* const node : nodes) node->wire->progress();
-  }
-  return true;
-}
-
-inline Status meet(Node& a, Node& b) {
-  TUTTI_RETURN_IF_ERROR(a.port->connect(b.port->address()));
-  TUTTI_RETURN_IF_ERROR(b.port->connect(a.port->address()));
-  return until({&a, &b}, [&] { return a.port->is_ready() && b.port->is_ready(); })
-             ? Status()
-             : Status(Code::timeout, "not ready");
-}
-
-inline bool say(Node& from, const std::string& text) {
-  const fabric::Head head{.bytes = text.size()};
-  return from.port->send_small(head, reinterpret_cast<const std::byte*>(text.data()), text.size());
-}
+using fabric::meet;
+using fabric::say;
+using fabric::until;
 
 }  // namespace tutti::ofi

@@ -1,11 +1,56 @@
 #include "transports/fabric/chunk_port.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
+#include "src/base/bytes.h"
 #include "src/base/format.h"
+#include "src/base/random.h"
 
 namespace tutti::fabric {
+
+ChunkPort::ChunkPort(ChunkWire& wire, PortUser& user, std::uint64_t key, std::span<const std::byte> wire_address,
+                     std::size_t chunk_bytes)
+    : PullPort(user, key), wire_(wire), chunk_bytes_(chunk_bytes) {
+  ByteWriter<std::vector<std::byte>> out;
+  out.put(key);
+  out.put(wire_address);
+  address_ = out.take();
+  wire_.ports_[key] = this;
+}
+
+ChunkPort::~ChunkPort() {
+  wire_.ports_.erase(key());
+  std::erase(wire_.waiting_, this);
+}
+
+void ChunkPort::fail(const std::string& words) {
+  if (is_closing_ || std::exchange(has_failed_, true)) return;
+  wire_.failed_.emplace_back(this, words);
+}
+
+void ChunkPort::want_flush() {
+  if (!std::exchange(is_waiting_, true)) wire_.waiting_.push_back(this);
+}
+
+void ChunkPort::said(std::uint64_t chunk_of) {
+  if (is_closing_) return;
+  if (chunk_of != 0) chunk_said(chunk_of);
+  want_flush();
+}
+
+void ChunkPort::close() {
+  if (std::exchange(is_closing_, true)) return;
+  std::erase_if(wire_.failed_, [this](const auto& each) { return each.first == this; });
+  abandon();
+  sending_.clear();
+  order_.clear();
+  taking_.clear();
+  let_go();
+}
+
+// ---- Sending in pieces
 
 bool ChunkPort::send_body(std::uint64_t number, const std::byte* body, std::size_t bytes, std::uint64_t cookie) {
   sending_[number] = {body, bytes, 0, 0, cookie};
@@ -20,7 +65,7 @@ bool ChunkPort::flush_bodies() {
     const std::uint64_t number = order_.front();
     Sending& its = sending_.at(number);
     const std::size_t bytes = std::min(chunk_bytes_, its.bytes - its.next);
-    if (!has_room()) return false;
+    if (under_way_ == kUnderWayMax) return false;
     const std::byte* const from = its.body + its.next;
     its.next += bytes;
     ++its.under_way;
@@ -71,11 +116,34 @@ void ChunkPort::on_chunk(std::uint64_t number, std::uint64_t offset, std::span<c
   user().on_fetched(token);
 }
 
-void ChunkPort::abandon_chunks() {
-  abandon();
-  sending_.clear();
-  order_.clear();
-  taking_.clear();
+// ---- Wire
+
+Result<std::unique_ptr<Port>> ChunkWire::open(PortUser& user) {
+  std::array<std::byte, sizeof(std::uint64_t)> random{};
+  TUTTI_RETURN_IF_ERROR(secure_random(random));
+  return std::unique_ptr<Port>(make_port(user, load_little_endian<std::uint64_t>(random.data())));
+}
+
+ChunkPort* ChunkWire::find(std::uint64_t key) {
+  const auto found = ports_.find(key);
+  return found == ports_.end() || found->second->is_closing_ ? nullptr : found->second;
+}
+
+ChunkPort* ChunkWire::addressee(std::span<const std::byte> first) {
+  return first.size() < sizeof(std::uint64_t) ? nullptr : find(load_little_endian<std::uint64_t>(first.data()));
+}
+
+std::size_t ChunkWire::progress() {
+  const std::size_t moved = move();
+  batch_.swap(waiting_);
+  for (ChunkPort* const port : batch_) {
+    port->is_waiting_ = false;
+    if (!port->is_closing_ && !port->has_failed_) static_cast<void>(port->flush());
+  }
+  batch_.clear();
+  const auto failed = std::exchange(failed_, {});
+  for (const auto& [port, words] : failed) port->user().on_failed(words);
+  return moved + failed.size();
 }
 
 }  // namespace tutti::fabric

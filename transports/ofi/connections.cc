@@ -86,12 +86,12 @@ void Connections::on_request(const fi_eq_cm_entry& entry, std::size_t bytes, Ofi
   const auto made = make(*info);
   if (!made) {
     fi_reject(listener_, info->handle, nullptr, 0);
-    return port->on_error(made.status().text());
+    return port->fail(made.status().text());
   }
   ports_[&(*made)->fid] = port;
   port->take_endpoint(*made);
   if (const Status accepted = check(fi_accept(*made, nullptr, 0), "accept a connection"); !accepted)
-    port->on_error(accepted.text());
+    port->fail(accepted.text());
 }
 
 bool Connections::on_error() {
@@ -99,7 +99,7 @@ bool Connections::on_error() {
   if (fi_eq_readerr(events_, &error, 0) < 0) return false;
   const auto found = ports_.find(error.fid);
   if (found == ports_.end()) return true;
-  found->second->on_error(format("{}, the provider's own number is {}", words_of(api_, error.err), error.prov_errno));
+  found->second->fail(format("{}, the provider's own number is {}", words_of(api_, error.err), error.prov_errno));
   return true;
 }
 
@@ -122,7 +122,7 @@ std::size_t Connections::progress(OfiWire* wire) {
     const auto found = ports_.find(entry.fid);
     if (found == ports_.end()) continue;
     if (event == FI_CONNECTED) found->second->on_connected();
-    if (event == FI_SHUTDOWN) found->second->on_error("the peer's side of the connection has ended (FI_SHUTDOWN)");
+    if (event == FI_SHUTDOWN) found->second->fail("the peer's side of the connection has ended (FI_SHUTDOWN)");
   }
   return count;
 }

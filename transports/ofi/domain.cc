@@ -227,7 +227,7 @@ bool Domain::read_error() {
   // and reads what the queue of a lost connection no longer has.
   const bool is_withdrawn = connections_ != nullptr && error.err == FI_ECANCELED;
   if (op->port != nullptr && !is_withdrawn)
-    op->port->on_error(format("{}, the provider's own number is {}", words_of(api_, error.err), error.prov_errno));
+    op->port->fail(format("{}, the provider's own number is {}", words_of(api_, error.err), error.prov_errno));
   give_op(op);
   return true;
 }

@@ -5,7 +5,6 @@
 
 #include "src/base/bytes.h"
 #include "src/base/format.h"
-#include "src/base/random.h"
 
 namespace tutti::ofi {
 
@@ -23,26 +22,17 @@ constexpr double kBitsPerByte = 8;
 // ---- Port
 
 OfiPort::OfiPort(OfiWire& wire, fabric::PortUser& user, std::uint64_t key)
-    : ChunkPort(user, key, wire.domain_->message_bytes_max() - fabric::kPreambleBytes),
+    : ChunkPort(wire, user, key, wire.domain_->address(), wire.domain_->message_bytes_max() - fabric::kPreambleBytes),
       wire_(wire),
       is_connected_(wire.domain_->connections() == nullptr) {
-  ByteWriter<std::vector<std::byte>> out;
-  out.put(key);
-  out.put(std::span<const std::byte>(wire_.domain_->address()));
-  address_ = out.take();
-  wire_.ports_[key] = this;
   if (!is_connected_) wire_.domain_->connections()->expect();
 }
 
-OfiPort::~OfiPort() {
-  close();
-  wire_.ports_.erase(key());
-  std::erase(wire_.waiting_, this);
-}
+OfiPort::~OfiPort() { close(); }
 
 Status OfiPort::connect(std::span<const std::byte> peer_address) {
-  if (peer_address.size() != address_.size())
-    return {Code::invalid, format("{} bytes are no address of {}", peer_address.size(), wire_.limits_.library)};
+  if (peer_address.size() != address().size())
+    return {Code::invalid, format("{} bytes are no address of {}", peer_address.size(), wire_.limits().library)};
   peer_key_ = load_little_endian<std::uint64_t>(peer_address.data());
   const std::byte* const address = peer_address.data() + sizeof(std::uint64_t);
   if (Connections* const connections = wire_.domain_->connections(); connections != nullptr) {
@@ -71,7 +61,7 @@ void OfiPort::greet_if_met() {
 
 bool OfiPort::send(std::span<const std::byte> first, const std::byte* body, std::size_t bytes, std::size_t copied,
                    std::uint64_t chunk_of) {
-  if (under_way_ >= kOpsMax || has_failed_) return false;
+  if (under_way_ >= kOpsMax || has_failed()) return false;
   Op* const op = wire_.domain_->take_op();
   std::memcpy(op->memory.get(), first.data(), first.size());
   if (copied > 0) std::memcpy(op->memory.get() + first.size(), body, copied);
@@ -98,24 +88,11 @@ bool OfiPort::say_in_place(std::span<const std::byte> first, const std::byte* bo
 
 void OfiPort::on_done(std::uint64_t chunk_of) {
   --under_way_;
-  if (chunk_of != 0) chunk_said(chunk_of);
-  want_flush();
-}
-
-void OfiPort::want_flush() {
-  if (!std::exchange(is_waiting_, true)) wire_.waiting_.push_back(this);
-}
-
-void OfiPort::fail(const std::string& words) {
-  if (is_closing_ || std::exchange(has_failed_, true)) return;
-  wire_.failed_.emplace_back(this, words);
+  said(chunk_of);
 }
 
 // What is under way over an endpoint of all is libfabric's and the domain's.
-void OfiPort::close() {
-  if (std::exchange(is_closing_, true)) return;
-  std::erase_if(wire_.failed_, [this](const auto& each) { return each.first == this; });
-  abandon_chunks();
+void OfiPort::let_go() {
   wire_.domain_->forget(*this);
   Connections* const connections = wire_.domain_->connections();
   if (connections == nullptr) return;
@@ -143,40 +120,19 @@ OfiWire::OfiWire(std::unique_ptr<Domain> domain) : domain_(std::move(domain)) {
 
 OfiWire::~OfiWire() { Domain::give(std::move(domain_)); }
 
-Result<std::unique_ptr<fabric::Port>> OfiWire::open(fabric::PortUser& user) {
-  std::array<std::byte, sizeof(std::uint64_t)> random{};
-  TUTTI_RETURN_IF_ERROR(secure_random(random));
-  return std::unique_ptr<fabric::Port>(
-      std::make_unique<OfiPort>(*this, user, load_little_endian<std::uint64_t>(random.data())));
+std::unique_ptr<fabric::ChunkPort> OfiWire::make_port(fabric::PortUser& user, std::uint64_t key) {
+  return std::make_unique<OfiPort>(*this, user, key);
 }
 
-// A message with the key of no port is of one that was closed here, or a stranger's.
 void OfiWire::on_message(std::span<const std::byte> bytes) {
-  if (bytes.size() < sizeof(std::uint64_t)) return;
-  const auto found = ports_.find(load_little_endian<std::uint64_t>(bytes.data()));
-  if (found != ports_.end() && !found->second->is_closing_) found->second->hear(bytes, *user_);
+  if (fabric::ChunkPort* const port = addressee(bytes); port != nullptr) port->hear(bytes, user());
 }
 
 OfiPort* OfiWire::awaits(std::uint64_t key) {
-  const auto found = ports_.find(key);
-  if (found == ports_.end()) return nullptr;
-  OfiPort* const port = found->second;
-  return port->is_closing_ || port->is_connected_ || port->way_.endpoint != nullptr ? nullptr : port;
+  auto* const port = static_cast<OfiPort*>(find(key));
+  return port == nullptr || port->is_connected_ || port->way_.endpoint != nullptr ? nullptr : port;
 }
 
-std::size_t OfiWire::progress() {
-  const std::size_t moved = domain_->progress();
-  batch_.swap(waiting_);
-  for (OfiPort* const port : batch_) {
-    port->is_waiting_ = false;
-    if (!port->is_closing_ && !port->has_failed_) static_cast<void>(port->flush());
-  }
-  batch_.clear();
-  const auto failed = std::exchange(failed_, {});
-  for (const auto& [port, words] : failed) port->user().on_failed(words);
-  return moved + failed.size();
-}
-
-bool OfiWire::prepare_wait() { return failed_.empty() && domain_->prepare_wait(); }
+bool OfiWire::prepare_wait() { return !has_failures() && domain_->prepare_wait(); }
 
 }  // namespace tutti::ofi

@@ -7,9 +7,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
-#include <utility>
-#include <vector>
 
 #include "transports/fabric/chunk_port.h"
 #include "transports/ofi/domain.h"
@@ -21,14 +18,11 @@ class OfiPort final : public fabric::ChunkPort {
   OfiPort(OfiWire& wire, fabric::PortUser& user, std::uint64_t key);
   ~OfiPort() override;
 
-  std::span<const std::byte> address() const override { return address_; }
   Status connect(std::span<const std::byte> peer_address) override;
-  void close() override;
-  bool is_closed() const override { return is_closing_; }
+  bool is_closed() const override { return is_closing(); }
   std::string unreleased() const override { return unreleased_; }
 
   // For the domain, and its connections.
-  void on_error(const std::string& words) { fail(words); }
   void on_done(std::uint64_t chunk_of);
   void take_endpoint(fid_ep* endpoint) { way_.endpoint = endpoint; }
   void on_connected();
@@ -38,34 +32,24 @@ class OfiPort final : public fabric::ChunkPort {
   bool say(std::span<const std::byte> first, const std::byte* body, std::size_t bytes) override;
   bool say_in_place(std::span<const std::byte> first, const std::byte* body, std::size_t bytes,
                     std::uint64_t number) override;
-  void fail(const std::string& words) override;
+  void let_go() override;
   bool send(std::span<const std::byte> first, const std::byte* body, std::size_t bytes, std::size_t copied,
             std::uint64_t chunk_of);
   void greet_if_met();
-  void want_flush();
 
   OfiWire& wire_;
   Way way_;
-  std::vector<std::byte> address_;
   std::optional<std::uint64_t> peer_key_;
   bool is_connected_;  // true from the start where no connection is needed
   std::size_t under_way_ = 0;
-  bool is_closing_ = false;
-  bool has_failed_ = false;
-  bool is_waiting_ = false;  // in the wire's list
   std::string unreleased_;
 };
 
-class OfiWire final : public fabric::Wire {
+class OfiWire final : public fabric::ChunkWire {
  public:
   explicit OfiWire(std::unique_ptr<Domain> domain);
   ~OfiWire() override;
 
-  const fabric::WireLimits& limits() const override { return limits_; }
-  void set_user(fabric::WireUser& user) override { user_ = &user; }
-  Result<std::unique_ptr<fabric::Port>> open(fabric::PortUser& user) override;
-  void give_back(const fabric::Message& message) override { fabric::PullPort::give_back(message); }
-  std::size_t progress() override;
   int wait_descriptor() const override { return domain_->descriptor(); }
   bool prepare_wait() override;
 
@@ -76,13 +60,10 @@ class OfiWire final : public fabric::Wire {
  private:
   friend class OfiPort;
 
+  std::unique_ptr<fabric::ChunkPort> make_port(fabric::PortUser& user, std::uint64_t key) override;
+  std::size_t move() override { return domain_->progress(); }
+
   std::unique_ptr<Domain> domain_;
-  fabric::WireLimits limits_;
-  fabric::WireUser* user_ = nullptr;
-  std::unordered_map<std::uint64_t, OfiPort*> ports_;  // by key
-  std::vector<OfiPort*> waiting_;                      // ports that may have something to say, and room for it
-  std::vector<OfiPort*> batch_;                        // of waiting_, being looked at
-  std::vector<std::pair<OfiPort*, std::string>> failed_;
 };
 
 }  // namespace tutti::ofi

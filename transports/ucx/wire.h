@@ -7,10 +7,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
-#include <unordered_map>
-#include <utility>
-#include <vector>
 
 #include "transports/fabric/chunk_port.h"
 #include "transports/ucx/worker.h"
@@ -22,40 +18,25 @@ class UcxPort final : public fabric::ChunkPort {
   UcxPort(UcxWire& wire, fabric::PortUser& user, std::uint64_t key);
   ~UcxPort() override;
 
-  std::span<const std::byte> address() const override { return address_; }
   Status connect(std::span<const std::byte> peer_address) override;
-  void close() override;
   bool is_closed() const override;
-
-  // For the worker: UCX has given an endpoint up; a message is done with, a piece of `chunk_of` if that is not 0.
-  void on_error(ucs_status_t status);
-  void on_done(std::uint64_t chunk_of);
+  void on_error(ucs_status_t status);  // of the worker's
 
  private:
-  friend class UcxWire;
   bool say(std::span<const std::byte> first, const std::byte* body, std::size_t bytes) override;
   bool say_in_place(std::span<const std::byte> first, const std::byte* body, std::size_t bytes,
                     std::uint64_t number) override;
-  void fail(const std::string& words) override;
+  void let_go() override;
 
   UcxWire& wire_;
-  std::vector<std::byte> address_;
   Endpoint* endpoint_ = nullptr;
-  bool is_closing_ = false;
-  bool has_failed_ = false;
-  bool is_waiting_ = false;  // in the wire's list
 };
 
-class UcxWire final : public fabric::Wire {
+class UcxWire final : public fabric::ChunkWire {
  public:
   explicit UcxWire(std::unique_ptr<Worker> worker);
   ~UcxWire() override;
 
-  const fabric::WireLimits& limits() const override { return limits_; }
-  void set_user(fabric::WireUser& user) override { user_ = &user; }
-  Result<std::unique_ptr<fabric::Port>> open(fabric::PortUser& user) override;
-  void give_back(const fabric::Message& message) override { fabric::PullPort::give_back(message); }
-  std::size_t progress() override;
   int wait_descriptor() const override { return worker_->descriptor(); }
   bool prepare_wait() override;
 
@@ -65,13 +46,10 @@ class UcxWire final : public fabric::Wire {
  private:
   friend class UcxPort;
 
+  std::unique_ptr<fabric::ChunkPort> make_port(fabric::PortUser& user, std::uint64_t key) override;
+  std::size_t move() override { return worker_->progress(); }
+
   std::unique_ptr<Worker> worker_;
-  fabric::WireLimits limits_;
-  fabric::WireUser* user_ = nullptr;
-  std::unordered_map<std::uint64_t, UcxPort*> ports_;  // by key
-  std::vector<UcxPort*> waiting_;                      // ports that have room again and may have had none
-  std::vector<UcxPort*> batch_;                        // of waiting_, being looked at
-  std::vector<std::pair<UcxPort*, std::string>> failed_;
 };
 
 }  // namespace tutti::ucx

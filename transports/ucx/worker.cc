@@ -172,7 +172,7 @@ void Worker::finished(Op* op, ucs_status_t status) {
   free_.push_back(op);
   if (endpoint.port == nullptr) return;
   if (status != UCS_OK) return endpoint.port->on_error(status);
-  endpoint.port->on_done(chunk_of);
+  endpoint.port->said(chunk_of);
 }
 
 void Worker::close(Endpoint& endpoint, bool is_connected) {
