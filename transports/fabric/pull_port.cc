@@ -171,6 +171,12 @@ void PullPort::greet(std::uint64_t peer_key) {
   if (has_heard_) owe({.what = What::hello, .number = kAnswer});
 }
 
+void PullPort::greet_again() {
+  owed_.clear();
+  said_ = 0;
+  greet(peer_key_);
+}
+
 void PullPort::on_hello(std::uint64_t number) {
   if (number == kAnswer) is_greeted_ = true;
   if (!std::exchange(has_heard_, true) && can_say_) owe({.what = What::hello, .number = kAnswer});

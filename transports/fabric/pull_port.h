@@ -68,7 +68,11 @@ class PullPort : public Port {
   std::uint64_t key() const { return key_; }
   std::uint64_t peer_key() const { return peer_key_; }
   void greet(std::uint64_t peer_key);  // from connect() on messages can be sent
-  void abandon();                      // forgets all bodies; for close()
+  // Over another way to the same peer, since this one has no answer. What was said over the first need not come.
+  void greet_again();
+  bool has_heard() const { return has_heard_; }  // the peer's hello
+  static bool is_hello(std::span<const std::byte> first) { return static_cast<What>(first[8]) == What::hello; }
+  void abandon();  // forgets all bodies; for close()
 
  private:
   struct Announced {

@@ -16,6 +16,9 @@ constexpr std::size_t kOpsMax = 128;  // messages of one port
 constexpr double kBytesPerSecondGuess = 2.5e9;
 constexpr Nanoseconds kLatencyGuess = std::chrono::microseconds(10);
 
+// For the answer to a hello of a peer that has said its own; long after it the port makes another endpoint.
+constexpr Nanoseconds kAnswerLimit = std::chrono::milliseconds(100);
+
 }  // namespace
 
 // ---- Port
@@ -26,16 +29,33 @@ UcxPort::UcxPort(UcxWire& wire, fabric::PortUser& user, std::uint64_t key)
 UcxPort::~UcxPort() {
   close();
   if (endpoint_ != nullptr) endpoint_->port = nullptr;
+  std::erase(wire_.greeting_, this);
 }
 
 Status UcxPort::connect(std::span<const std::byte> peer_address) {
   if (peer_address.size() <= sizeof(std::uint64_t))
     return {Code::invalid, format("{} bytes are no address of {}", peer_address.size(), wire_.limits().library)};
-  const auto endpoint = wire_.worker_->connect(*this, peer_address.data() + sizeof(std::uint64_t));
-  if (!endpoint) return endpoint.status();
-  endpoint_ = *endpoint;
+  peer_address_.assign(peer_address.begin() + sizeof(std::uint64_t), peer_address.end());
+  TUTTI_RETURN_IF_ERROR(reach());
   greet(load_little_endian<std::uint64_t>(peer_address.data()));
+  wire_.greeting_.push_back(this);
   return {};
+}
+
+Status UcxPort::reach() {
+  const auto endpoint = wire_.worker_->connect(*this, peer_address_.data());
+  if (endpoint) endpoint_ = *endpoint;
+  return endpoint.status();
+}
+
+void UcxPort::seek_answer(Instant now) {
+  if (answer_until_ == kNever) answer_until_ = now + kAnswerLimit;
+  if (now < answer_until_) return;
+  answer_until_ = now + kAnswerLimit;
+  endpoint_->port = nullptr;
+  former_.push_back(endpoint_);
+  if (const Status reached = reach(); !reached) return fail(reached.text());
+  greet_again();
 }
 
 bool UcxPort::say(std::span<const std::byte> first, const std::byte* body, std::size_t bytes) {
@@ -46,7 +66,8 @@ bool UcxPort::say(std::span<const std::byte> first, const std::byte* body, std::
     if (!op->body) op->body.reset(new std::byte[kSmallBytesMax]);
     std::memcpy(op->body.get(), body, bytes);
   }
-  wire_.worker_->start(op, first.size(), op->body.get(), bytes);
+  wire_.worker_->start(op, first.size(), op->body.get(), bytes,
+                       is_hello(first) ? Worker::To::own : Worker::To::process);
   return true;
 }
 
@@ -64,6 +85,7 @@ void UcxPort::on_error(ucs_status_t status) { fail(words_of(wire_.worker_->api()
 
 void UcxPort::let_go() {
   if (endpoint_ != nullptr) wire_.worker_->close(*endpoint_, is_ready());
+  for (Endpoint* const each : former_) wire_.worker_->close(*each, false);
 }
 
 // What lingers has nothing of the caller's under way.
@@ -97,6 +119,22 @@ void UcxWire::on_message(std::span<const std::byte> first, std::span<const std::
   if (fabric::ChunkPort* const port = addressee(first); port != nullptr) port->hear(first, body, user());
 }
 
-bool UcxWire::prepare_wait() { return !has_failures() && !has_waiting() && worker_->prepare_wait(); }
+std::size_t UcxWire::move() {
+  const std::size_t moved = worker_->progress();
+  if (greeting_.empty()) return moved;
+  const Instant now = monotonic_now();
+  std::erase_if(greeting_, [&](UcxPort* port) {
+    const bool is_over = port->is_ready() || port->is_closing() || port->has_failed();
+    if (!is_over && port->awaits_answer()) port->seek_answer(now);
+    return is_over;
+  });
+  return moved;
+}
+
+bool UcxWire::prepare_wait() {
+  const bool awaits =
+      std::any_of(greeting_.begin(), greeting_.end(), [](const auto* each) { return each->awaits_answer(); });
+  return !has_failures() && !has_waiting() && !awaits && worker_->prepare_wait();
+}
 
 }  // namespace tutti::ucx

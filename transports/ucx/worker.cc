@@ -148,10 +148,11 @@ Op* Worker::take_op(Endpoint& endpoint) {
   return op;
 }
 
-void Worker::start(Op* op, std::size_t first_bytes, const std::byte* body, std::size_t bytes) {
+void Worker::start(Op* op, std::size_t first_bytes, const std::byte* body, std::size_t bytes, To to) {
   ucp_request_param_t parameters{};
   parameters.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
   parameters.flags = UCP_AM_SEND_FLAG_EAGER;
+  if (to == To::own) parameters.flags |= UCP_AM_SEND_FLAG_REPLY;
   parameters.user_data = op;
   parameters.cb.send = [](void* request, ucs_status_t status, void* data) {
     auto* const its = static_cast<Op*>(data);

@@ -69,7 +69,10 @@ class Worker {
   // Withdraws what is under way. The endpoint belongs to the worker from then on once its port is null.
   void close(Endpoint& endpoint, bool is_connected);
   Op* take_op(Endpoint& endpoint);
-  void start(Op* op, std::size_t first_bytes, const std::byte* body, std::size_t bytes);
+  // To the other side's `own` endpoint: what comes when that is gone is dropped, as what UCX sends in parts always
+  // is.
+  enum class To : std::uint8_t { process, own };
+  void start(Op* op, std::size_t first_bytes, const std::byte* body, std::size_t bytes, To to = To::process);
 
  private:
   Worker(const Api& api, std::string transports);
