@@ -51,10 +51,16 @@ std::vector<Status> all_calls(HttpServer::Handler handler, Nanoseconds time = 10
 }
 
 void expect_all(const std::vector<Status>& all, Code code, std::string_view part) {
+  int with_part = 0;
   for (const Status& status : all) {
     EXPECT_EQ(status.code(), code) << status.text();
-    EXPECT_NE(status.text().find(part), std::string::npos) << status.text();
+    const bool has_part = status.text().find(part) != std::string::npos;
+    with_part += has_part ? 1 : 0;
+    // On a machine with other work the last try may not get as far.
+    const bool is_cut_off = code == Code::timeout && status.text().find("no answer within") != std::string::npos;
+    EXPECT_TRUE(has_part || is_cut_off) << status.text();
   }
+  EXPECT_GT(with_part, 0) << part;
 }
 
 TEST(EtcdHostile, NonsenseIsRefusedAtOnceWithItsBeginning) {
