@@ -52,9 +52,10 @@ void UcxPort::seek_answer(Instant now) {
   if (answer_until_ == kNever) answer_until_ = now + kAnswerLimit;
   if (now < answer_until_) return;
   answer_until_ = now + kAnswerLimit;
-  endpoint_->port = nullptr;
-  former_.push_back(endpoint_);
+  Endpoint* const former = endpoint_;
   if (const Status reached = reach(); !reached) return fail(reached.text());
+  former->port = nullptr;
+  former_.push_back(former);
   greet_again();
 }
 
