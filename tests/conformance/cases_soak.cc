@@ -166,7 +166,11 @@ TEST_P(Conformance, SurvivesRandomTraffic) {
         const Line* const from = a.open_line(b.id(), lane);
         const Line* const to = b.open_line(a.id(), lane);
         if (from == nullptr || to == nullptr) {
-          for (const auto& line : (from == nullptr ? a : b).lines()) ended = line->closed ? line->why.text() : ended;
+          Party& whose = from == nullptr ? a : b;
+          const ProcessId& peer = from == nullptr ? b.id() : a.id();
+          for (const auto& line : whose.lines()) {
+            if (line->closed && line->peer == peer && line->lane == lane) ended = line->why.text();
+          }
           return;
         }
         all = all && from->pending.empty() && to->owes_nothing() && to->received.size() == outgoing[from].next;

@@ -33,24 +33,26 @@ constexpr Sizes kOfOneEndpoint = {64, (128 << 10) + fabric::kPreambleBytes};
 // Whoever sends more than there are places for waits, as the connection has its own flow control.
 constexpr Sizes kOfConnections = {8, (512 << 10) + fabric::kPreambleBytes};
 
+std::string_view provider_of(const fi_info& info) { return info.fabric_attr->prov_name; }
+
 bool has_connections(const fi_info& info) { return info.ep_attr->type == FI_EP_MSG; }
 const Sizes& sizes_of(const fi_info& info) { return has_connections(info) ? kOfConnections : kOfOneEndpoint; }
 
 // Over ofi_rxm nothing tells of such a message that went with a connection while it was being made (seen with
 // tcp;ofi_rxm, once in ten jobs beside a build).
 bool loses_what_is_injected(const fi_info& info) {
-  return std::string_view(info.fabric_attr->prov_name).find("ofi_rxm") != std::string_view::npos;
+  return provider_of(info).find("ofi_rxm") != std::string_view::npos;
 }
 
 // What net has for a descriptor stays readable once it was (1.17, the last one that has net).
-bool is_never_calm(const fi_info& info) { return std::string_view(info.fabric_attr->prov_name) == "net"; }
+bool is_never_calm(const fi_info& info) { return provider_of(info) == "net"; }
 
 // libfabric's tcp takes errno for the cause when a connection ends before it has said anything, and waits for it to
 // go on where the last call of anybody's had failed with EAGAIN. That would be forever, and nobody could sleep
 // meanwhile.
 void forget_errno() { errno = 0; }
 
-bool has_regions(const fi_info& info) { return std::string_view(info.fabric_attr->prov_name) == "shm"; }
+bool has_regions(const fi_info& info) { return provider_of(info) == "shm"; }
 
 // Of a connection: what is not sent in place.
 constexpr std::size_t kCopiedBytesMax = fabric::kPreambleBytes + fabric::kHeadBytes + kSmallBytesMax;
@@ -72,7 +74,7 @@ Domain::Domain(const Api& api, Info info)
 
 // Of the same provider and device, and used in the same way.
 bool Domain::is(const fi_info& info) const {
-  return std::string_view(info.fabric_attr->prov_name) == info_->fabric_attr->prov_name &&
+  return provider_of(info) == provider_of(*info_) &&
          std::string_view(info.domain_attr->name) == info_->domain_attr->name &&
          info.ep_attr->type == info_->ep_attr->type;
 }

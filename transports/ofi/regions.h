@@ -1,9 +1,11 @@
-// Names for the shared memory of libfabric's provider shm, which is a file in /dev/shm per endpoint. Its own choice
-// is the process's number and a counter, and what a killed process has left behind makes it refuse the next process
-// of that number ("Device or resource busy"); two containers with one /dev/shm have the same numbers at the same
-// time, too. So endpoints here get random names, all of one length.
+// The shared memory of libfabric's provider shm: a file in /dev/shm per endpoint, with the process's number and a
+// counter for its name. What an earlier process of that number has left behind makes it refuse the next one ("Device
+// or resource busy"), and containers with one /dev/shm have the same numbers at the same time. So endpoints here get
+// random names, all of one length.
 //
-// Whoever uses a file keeps it locked, so that what has no lock was left behind and can be removed by anybody.
+// libfabric removes a file when its endpoint is closed, which endpoints here never are (domain.h). So it is removed
+// when its process ends; until then it is locked, so that what has no lock was left by a process that was killed, and
+// is removed by the next.
 #pragma once
 
 #include <chrono>
