@@ -108,7 +108,7 @@ def live(training, state, communicator, options, is_new):
             communicator.sum(training.sums)
             somebody_waits = training.sums[-1] > 0
             loss = training.take_step()
-            if communicator.rank == 0:
+            if communicator.rank < 2:  # the first may be killed between a step and its word of it
                 say(step=training.step, loss=loss, at=time.monotonic())
             if not somebody_waits:
                 continue
